@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
@@ -134,7 +134,12 @@ class HttpCall:
         return {"location": location, "retry-after": str(whole_seconds(seconds))}
 
     @contextmanager
-    def watching(self, what: Literal["requests", "streams"] = "requests") -> Iterator[None]:
-        """Count this request among those that wait for a change. Raises ``HttpProblem``."""
-        with self.api.watching(what):
+    def watching(
+        self, what: Literal["requests", "streams"] = "requests", *, waits: bool = True
+    ) -> Iterator[None]:
+        """Count this request, if it waits, among those that wait. Raises ``HttpProblem``: 503.
+
+        Who is refused so may send the same again: what changes something comes after.
+        """
+        with self.api.watching(what) if waits else nullcontext():
             yield

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import ClassVar, Final, NoReturn
+import sys
+from typing import TYPE_CHECKING, ClassVar, Final, NoReturn
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from processor.api.options import HttpOptions
+from processor.api.problems import HttpProblem, problem_of
+from processor.api.routing import encoded_answer
 from processor.seldom import Seldom
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 __all__ = ("BoundedProtocol",)
 
@@ -35,9 +42,12 @@ _MOMENT_S: Final = 1.0
 
 _SAY_EVERY_S: Final = 10.0
 
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\nconnection: close\r\n"
-    b"content-type: text/plain\r\ncontent-length: %d\r\n\r\n%s"
+_PART_BYTES: Final = 16_000
+"""So much is read at once, so that no head goes far beyond its bound before it is looked at."""
+
+_LAST: Final = (
+    b"HTTP/1.1 %d %s\r\nconnection: close\r\n"
+    b"content-type: application/problem+json\r\ncontent-length: %d\r\n\r\n%s"
 )
 
 
@@ -61,6 +71,12 @@ class BoundedProtocol(HttpToolsProtocol):
     """Whether nothing has come since the end of a request."""
 
     _why = ""
+    _last = b""
+    """What the client is told when all that it asked before has its answer; no more is read."""
+
+    _begun: RequestResponseCycle | None = None
+    """The request that is being answered: the latest one, ``cycle``, may wait for it."""
+
     _raw = 0
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
@@ -76,20 +92,27 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.waiting.pop(self, None)
+        if self._begun is not None and self._begun is not self.cycle:
+            self._begun.disconnected = True
+            self._begun.message_event.set()
         self._unlimited()
         self._written()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if len(data) > _PART_BYTES:
+            for begin in range(0, len(data), _PART_BYTES):
+                self.data_received(data[begin : begin + _PART_BYTES])
+            return
+        if self._last or self.transport.is_closing():
+            return
         self._is_whole = False
         self._raw += len(data)
         super().data_received(data)
-        if self.transport.is_closing():
+        if self._last or self.transport.is_closing():
             return
         if self._in_head and self._raw > HEAD_BYTES_MAX:
-            text = b"a request has at most %d bytes of headers" % HEAD_BYTES_MAX
-            self.transport.write(_TOO_LARGE % (len(text), text))
-            self.transport.close()
+            self._end(431, f"a request has at most {HEAD_BYTES_MAX} bytes of headers")
         elif self._raw > HEAD_BYTES_MAX + _BODIES * self.options.body_bytes_max:
             self._cut("the body of a request goes on and on")
         elif not self._is_whole and self._late is None:  # most requests come at once, and need none
@@ -122,14 +145,26 @@ class BoundedProtocol(HttpToolsProtocol):
             self.waiting.pop(self, None)
         super().on_message_complete()
 
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._begun = cycle
+        super()._start_asgi_task(cycle, app)
+
     def send_400_response(self, msg: str) -> None:
-        super().send_400_response(self._why or msg)
+        """Tell what the parser does not take; called where its error is handled."""
+        self._end(
+            400,
+            self._why
+            or f"what came is no request of HTTP/1.1 ({sys.exception()}). What is not ASCII in an "
+            "address is percent-encoded",
+        )
 
     def on_response_complete(self) -> None:
         is_idle = not self.pipeline
         super().on_response_complete()
         if is_idle and not self.transport.is_closing():
             self.waiting[self] = self.loop.time()
+            if self._last:
+                self._tell_last()
 
     def pause_writing(self) -> None:
         if self._unread is None:
@@ -145,6 +180,28 @@ class BoundedProtocol(HttpToolsProtocol):
         """Let the parser stop, so that the client is told and the connection is closed."""
         self._why = why
         raise ValueError(why)
+
+    def _end(self, status: int, why: str) -> None:
+        """Let a problem be the last answer of the connection, behind all that it owes.
+
+        A client takes answers in the order of its requests.
+        """
+        status, _, body = problem_of(HttpProblem(status, why))
+        content = encoded_answer(body)
+        self._last = _LAST % (status, body["title"].encode(), len(content), content)
+        self._unlimited()
+        cycle = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            if not cycle.more_body or cycle.response_started:
+                return
+            if self.pipeline:  # half of it has come, and it is not begun
+                self.pipeline.popleft()
+                return
+        self._tell_last()
+
+    def _tell_last(self) -> None:
+        self.transport.write(self._last)
+        self.transport.close()
 
     def _made_room(self) -> bool:
         """Cut the connection that has been without a whole request for the longest time.

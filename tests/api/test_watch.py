@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from processor import Client, Worker
+from processor import Client, Worker, WorkflowNotFound
 from processor.api import HttpOptions
 from processor.api import app as api_app
 from processor.api.running import served
@@ -120,6 +120,22 @@ def test_there_are_so_many_streams_and_each_that_is_left_is_over(tmp_path: Path)
     over_a_socket(tmp_path, work, watches_max=2)
 
 
+def test_a_stream_that_is_left_is_over_also_where_another_request_is_behind_it(
+    tmp_path: Path,
+) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        ask = f"GET {BASE}/instances/b/watch HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(ask * 2)
+        await reader.readuntil(b"WorkflowStarted")
+        writer.close()
+        async with asyncio.timeout(20):
+            await until_free(http, f"{BASE}/instances/b/watch")
+
+    over_a_socket(tmp_path, work, watches_max=1)
+
+
 async def until_free(http: httpx.AsyncClient, url: str) -> None:
     """Wait until there may be another stream."""
     while True:
@@ -149,6 +165,49 @@ def test_so_many_requests_wait_and_no_more(tmp_path: Path) -> None:
         assert await asyncio.gather(*waits) == [200, 200]
 
     over_a_socket(tmp_path, work, watches_max=2)
+
+
+def test_what_has_no_place_to_wait_is_refused_before_it_is_done(tmp_path: Path) -> None:
+    """503 says that the same request may be sent again."""
+
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        azure = "/runtime/webhooks/durabletask/orchestrators"
+        waits = {"prefer": "wait=0.1"}
+        asked = [
+            (f"{BASE}/workflows/Basket/runs", {"id": "new", "arguments": ["bob"]}, waits),
+            (f"{azure}/Basket/new?timeout=1&pollingInterval=1", "bob", {}),
+            (f"{BASE}/instances/b/updates/remove", {"id": "u", "arguments": ["apple"]}, waits),
+        ]
+        for url, body, headers in asked:
+            found = await http.post(url, json=body, headers=headers)
+            assert found.status_code == 503 and found.json()["retryable"], url
+        with pytest.raises(WorkflowNotFound):
+            await client.handle("new").describe()
+        assert [each.type for each in await client.handle("b").history()][-1] == "ValueSet"
+        for url, body, _ in asked[:1]:  # who does not wait takes no place
+            assert (await http.post(url, json=body)).status_code == 202
+        accepted = await http.post(asked[2][0], json=asked[2][1], params={"stage": "accepted"})
+        assert accepted.status_code == 202
+
+    over_a_socket(tmp_path, work, watches_max=0)
+
+
+@pytest.mark.parametrize("wait", ["nan", "-1"])
+def test_a_wait_that_is_none_is_refused_before_anything_is_done(tmp_path: Path, wait: str) -> None:
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        await client.start(Basket.run, "ada", id="b")
+        azure = "/runtime/webhooks/durabletask/orchestrators/Basket/new"
+        for url in (
+            f"{BASE}/instances/b/updates/remove?wait={wait}",
+            f"{azure}?timeout={wait}&pollingInterval=1",
+        ):
+            assert (await http.post(url, json={"arguments": ["apple"]})).status_code == 400, url
+        with pytest.raises(WorkflowNotFound):
+            await client.handle("new").describe()
+        assert [each.type for each in await client.handle("b").history()][-1] == "ValueSet"
+
+    over_a_socket(tmp_path, work)
 
 
 def test_a_stream_that_is_never_read_is_cut(

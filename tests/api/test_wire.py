@@ -1,8 +1,10 @@
-"""What stands behind a body, or behind a request for another protocol, is no header."""
+"""What comes on a connection: a trailer is no header, and what is no request is told."""
 
 from __future__ import annotations
 
 import asyncio
+import json
+import re
 from pathlib import Path
 
 import pytest
@@ -80,5 +82,74 @@ def test_a_request_that_would_upgrade_is_the_last_of_its_connection(tmp_path: Pa
                 assert found.startswith(b"HTTP/1.1 200 ") and found.count(b"HTTP/1.1 ") == 1
                 assert b"connection: close" in found
             assert await sent(client) == []
+
+    asyncio.run(main())
+
+
+WAITS = (
+    f"POST {BASE}/workflows/Basket/runs HTTP/1.1\r\nhost: localhost\r\nprefer: wait=30\r\n".encode()
+    + JSON
+)
+BODY = b'{"id": "b", "arguments": ["ada"]}'
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "why"),
+    [
+        (b"garbage\r\n\r\n", 400, "no request of HTTP/1.1"),
+        (b"GET /" + b"a" * 90_000, 431, "64000 bytes of headers"),
+        (EVENT * 2 + b"\r\n", 400, "no request of HTTP/1.1"),
+        (EVENT + b"transfer-encoding: chunked\r\n\r\nzz\r\n", 400, "no request of HTTP/1.1"),
+        ((EVENT + b"content-length: 0\r\n\r\n") * 20, 400, "too many requests at once"),
+    ],
+    ids=["no request", "a head without end", "a bad head", "a bad body", "too many"],
+)
+def test_what_was_asked_before_is_answered_before(
+    tmp_path: Path, more: bytes, status: int, why: str
+) -> None:
+    """Answers come in the order of requests: a start that was made is not told to be a bad one."""
+
+    async def main() -> None:
+        async with asyncio.timeout(120), at_port(tmp_path, head_s=2) as (_, client, port):
+            start = WAITS + b"content-length: %d\r\n\r\n" % len(BODY) + BODY
+            talking = asyncio.create_task(talk(port, start, more))
+            while not [run async for run in client.list()]:
+                await asyncio.sleep(0.02)
+            await asyncio.sleep(0.3)
+            await client.handle("b").signal(Basket.pay)
+            first, *others = re.split(rb"HTTP/1\.1 (?=\d)", await talking)[1:]
+            assert first.startswith(b"200 ") and b'"result":[]' in first
+            *answers, last = others
+            assert all(each.startswith((b"202 ", b"410 ")) for each in answers), answers
+            head, _, body = last.partition(b"\r\n\r\n")
+            assert b"application/problem+json" in head and b"connection: close" in head
+            told = json.loads(body)
+            assert (told["status"], told["retryable"]) == (status, False)
+            assert head.startswith(b"%d " % status) and why in told["detail"]
+
+    asyncio.run(main())
+
+
+def test_what_is_no_request_is_told_what_is_wrong_with_it(tmp_path: Path) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(120), at_port(tmp_path) as (_, _, port):
+            path = f"GET {BASE}/instances/größe HTTP/1.1\r\nhost: localhost\r\n\r\n".encode()
+            found = (await talk(port, path)).decode()
+            assert "is percent-encoded" in found and '"type":"BadRequest"' in found
+            odd = await talk(port, b"BREW / HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            assert b"Invalid method" in odd
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("size", [90_000, 200_000])
+def test_headers_have_their_bound_also_where_they_come_at_once(tmp_path: Path, size: int) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(120), at_port(tmp_path) as (_, _, port):
+            head = b"GET /health/live HTTP/1.1\r\nhost: localhost\r\nx: "
+            found = await talk(port, head + b"y" * size + b"\r\n\r\n")
+            assert not found or found.startswith(b"HTTP/1.1 431 "), "or it is cut while it is sent"
+            fits = await talk(port, head + b"y" * 60_000 + b"\r\nconnection: close\r\n\r\n")
+            assert fits.startswith(b"HTTP/1.1 200 ")
 
     asyncio.run(main())

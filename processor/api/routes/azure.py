@@ -121,14 +121,15 @@ async def _begun(call: HttpCall, name: str, args: tuple[Any, ...], id: str | Non
     if (timeout is None) != (every is None):
         raise InvalidArgument("give timeout and pollingInterval, or neither")
     call.needs_to_start(name, id)
-    try:
-        handle = await call.client.start(name, *args, id=id)
-    except WorkflowNotRegistered as error:
-        raise HttpProblem(400, str(error)) from error
-    if timeout is not None:
+    wait_s = call.bounded(timeout)
+    with call.watching(waits=timeout is not None):
         try:
-            with call.watching():
-                return HttpAnswer(await handle.result(call.bounded(timeout)))
+            handle = await call.client.start(name, *args, id=id)
+        except WorkflowNotRegistered as error:
+            raise HttpProblem(400, str(error)) from error
+        try:
+            if timeout is not None:
+                return HttpAnswer(await handle.result(wait_s))
         except TimeoutError:
             pass
         except WorkflowError:

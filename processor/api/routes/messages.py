@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -166,19 +166,16 @@ async def query(call: HttpCall) -> HttpAnswer:
 async def update(call: HttpCall) -> HttpAnswer:
     """Let a handler do something, and answer with its result; 202 where that takes longer."""
     id = call.body.id or call.key or uuid.uuid4().hex
-    async with of_open_run(call):
-        sent = await call.handle.start_update(call.path["name"], *call.body.arguments, id=id)
-    taken = UpdateTaken(id, sent.run_id)
+    wait_s = call.bounded(call.wait_s if call.query.wait is None else call.query.wait)
+    waits = call.query.stage == "completed"
+    with call.watching(waits=waits):
+        async with of_open_run(call):
+            sent = await call.handle.start_update(call.path["name"], *call.body.arguments, id=id)
+        with suppress(TimeoutError):
+            if waits:
+                return HttpAnswer(UpdateResult(id, sent.run_id, await sent.result(wait_s)))
     place = call.url("instances", call.path["id"], "updates", id, run_id=sent.run_id)
-    if call.query.stage == "accepted":
-        return HttpAnswer(taken, 202, call.later(place))
-    wait_s = call.wait_s if call.query.wait is None else call.query.wait
-    try:
-        with call.watching():
-            result = await sent.result(call.bounded(wait_s))
-    except TimeoutError:
-        return HttpAnswer(taken, 202, call.later(place))
-    return HttpAnswer(UpdateResult(id, sent.run_id, result))
+    return HttpAnswer(UpdateTaken(id, sent.run_id), 202, call.later(place))
 
 
 @route(

@@ -15,7 +15,7 @@ from processor.client import Handle
 from processor.errors import InvalidArgument, WorkflowError
 from processor.policy import ConflictPolicy, RetryPolicy, ReusePolicy
 
-__all__ = ("ENDPOINTS", "RetryOfRuns", "RunStarted", "began", "waited")
+__all__ = ("ENDPOINTS", "RetryOfRuns", "RunStarted")
 
 _AS_GIVEN = ("id", "reuse", "conflict", "execution_timeout", "memo", "delay", "at", "cron")
 
@@ -122,11 +122,11 @@ async def start_by_id(call: HttpCall) -> HttpAnswer:
 
 
 async def _started(call: HttpCall, body: StartBody) -> HttpAnswer:
-    handle = await began(call, body)
-    return await waited(call, handle, call.wait_s)
+    with call.watching(waits=call.wait_s is not None):
+        return await _waited(call, await _began(call, body), call.wait_s)
 
 
-async def began(call: HttpCall, body: StartBody) -> Handle[Any]:
+async def _began(call: HttpCall, body: StartBody) -> Handle[Any]:
     """Start a workflow as a body says.
 
     What it does to a run that is there already, the caller has to be allowed as well.
@@ -145,7 +145,7 @@ async def began(call: HttpCall, body: StartBody) -> Handle[Any]:
     return await call.client.start(workflow, *body.arguments, **how)
 
 
-async def waited(call: HttpCall, handle: Handle[Any], wait_s: float | None) -> HttpAnswer:
+async def _waited(call: HttpCall, handle: Handle[Any], wait_s: float | None) -> HttpAnswer:
     """Answer with the result of a run that was started, if it comes in time; else where it is.
 
     Whoever may not read gets the result and the keys of runs that they have made, and of no
@@ -161,8 +161,7 @@ async def waited(call: HttpCall, handle: Handle[Any], wait_s: float | None) -> H
         return HttpAnswer(told, 202, headers)
     applied = {"preference-applied": f"wait={wait_s:g}"}
     try:
-        with call.watching():
-            result = await handle.result(wait_s)
+        result = await handle.result(wait_s)
     except TimeoutError:
         return HttpAnswer(told, 202, {**headers, **applied})
     except WorkflowError as error:
