@@ -15,8 +15,8 @@ from processor.readable import readable
 __all__ = (
     "on_terminal",
     "say",
+    "say_beside",
     "say_error",
-    "say_meanwhile",
     "show_found",
     "show_table",
     "shown_time",
@@ -88,8 +88,8 @@ def say_error(text: str, *, lines: bool = False) -> None:
         sys.stderr.flush()
 
 
-def say_meanwhile(text: str) -> None:
-    """Print a line on stderr about what takes its time."""
+def say_beside(text: str) -> None:
+    """Print a line on stderr: what people should know, and is no part of the output."""
     sys.stderr.write(readable(text) + "\n")
     sys.stderr.flush()
 
@@ -123,18 +123,25 @@ def show_found(
     *,
     as_json: bool,
     limit: int | None = None,
+    document: Callable[[T], Any] | None = None,
 ) -> None:
-    """Print what was found, a row or a JSON document each; of more than ``limit``, say that."""
+    """Print what was found, a row or a JSON document each; of more than ``limit``, say that.
+
+    ``document`` makes what is printed as JSON; without it, what was found is.
+    """
     shown = found[:limit]
+    more = f"there are more than these {limit:,}: --limit shows more" if found[len(shown) :] else ""
     if as_json:
         for each in shown:
-            write_json(each)
+            write_json(each if document is None else document(each))
+        if more:
+            say_beside(more)
     elif not shown:
         say("none")
     else:
         show_table(columns, map(row, shown))
-        if len(found) > len(shown):
-            say(f"there are more than these {limit:,}: --limit shows more", "yellow")
+        if more:
+            say(more, "yellow")
 
 
 def shown_time(time: datetime) -> str:

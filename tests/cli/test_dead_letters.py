@@ -90,6 +90,8 @@ def test_letters_are_listed_with_their_place_their_state_and_their_reason(
     assert listed[0].split() == ["OFFSET", "TIME", "TOPIC", "KEY", "BYTES", "STATE", "REASON"]
     assert len(listed) == 3
     assert len(lines(invoke, "list", "--limit=1", *where)) == 1
+    cut = invoke("topics", "dead-letters", "list", "--limit=1", *where)
+    assert cut.stdout.splitlines()[-1] == "there are more than these 1: --limit shows more"
     assert lines(invoke, "list", "--topic=other", *where) == []
 
 

@@ -48,6 +48,10 @@ def test_rows_are_readable(invoke: Invoke, finished_order: str) -> None:
     assert turns[0]["row"]["events"][0]["arguments"][0]["id"] == "A-1"
     assert "seed" not in turns[0]["row"]["events"][0]
     assert scan("history", "--limit=2") == turns[:2]
+    cut = invoke("tables", "scan", "history", "--state-dir=state", "--limit=2")
+    assert cut.stdout.splitlines()[-1] == "there are more than these 2: --limit shows more"
+    all_of_it = invoke("tables", "scan", "history", "--state-dir=state", f"--limit={len(turns)}")
+    assert "more" not in all_of_it.stdout.splitlines()[-1]
     assert scan("history", f"--prefix={run['key']}") == turns
     assert scan("history", f"--prefix={turns[1]['key']}") == turns[1:2]
     assert scan("history", "--prefix=nobody") == []

@@ -234,8 +234,11 @@ def test_a_list_says_none_and_that_there_are_more(invoke: Invoke, where: tuple[s
     shown = invoke("list", "--limit=2", *where).stdout.splitlines()
     assert len(shown) == 4
     assert shown[-1] == "there are more than these 2: --limit shows more"
-    assert len(invoke("list", "--limit=2", "--json", *where).stdout.splitlines()) == 2
+    documents = invoke("list", "--limit=2", "--json", *where)
+    assert len(documents.stdout.splitlines()) == 2
+    assert documents.stderr == "there are more than these 2: --limit shows more\n"
     assert len(invoke("list", "--limit=3", *where).stdout.splitlines()) == 4
+    assert invoke("list", "--limit=3", "--json", *where).stderr == ""
 
 
 def test_all_that_a_description_has_stands_under_a_name() -> None:

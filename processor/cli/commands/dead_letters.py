@@ -12,7 +12,7 @@ import typer
 from processor.cli.commands.inspection import at
 from processor.cli.faults import FAILED
 from processor.cli.options import Json, Target, target_options
-from processor.cli.output import cut, say, show_table, to_plain, write_json
+from processor.cli.output import cut, say, show_found, to_plain, write_json
 
 if TYPE_CHECKING:
     from processor.kafka.topics.dead_letters import DeadLetters, Kept, LetterOutcome
@@ -47,19 +47,13 @@ def list_letters(
     for kept in letters_of(target).read():
         if topic in (None, kept.topic):
             found.append(kept)
-            if len(found) >= limit:
+            if len(found) > limit:
                 break
-    if as_json:
-        for kept in found:
-            write_json(fields(kept))
-        return
-    if not found:
+    if not found and not as_json:
         say("no dead letters", "green")
         return
-    show_table(
-        ("offset", "time", "topic", "key", "bytes", "state", "reason"),
-        [row(kept) for kept in found],
-    )
+    columns = ("offset", "time", "topic", "key", "bytes", "state", "reason")
+    show_found(found, columns, row, as_json=as_json, limit=limit, document=fields)
 
 
 @group.command()

@@ -24,8 +24,8 @@ from processor.cli.options import (
 from processor.cli.output import (
     cut,
     say,
+    say_beside,
     say_error,
-    say_meanwhile,
     shown_time,
     shown_value,
     write_json,
@@ -220,7 +220,7 @@ async def tell_meanwhile(handle: Handle[Any]) -> None:
     await asyncio.sleep(TELL_AFTER_S)
     found = await looked_at(handle)
     if found is not None and not any(hindrances(found, time_ns() // 1_000_000)):
-        say_meanwhile(f"waiting for the result of {handle.id!r}: {standing(found)}")
+        say_beside(f"waiting for the result of {handle.id!r}: {standing(found)}")
 
 
 async def looked_at(handle: Handle[Any]) -> RunDescription | None:

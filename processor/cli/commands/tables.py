@@ -17,7 +17,15 @@ import typer
 
 from processor.cli.faults import REFUSED
 from processor.cli.options import Json, StateDir
-from processor.cli.output import cut, say_error, show_table, shown_value, to_plain, write_json
+from processor.cli.output import (
+    cut,
+    say_error,
+    show_found,
+    show_table,
+    shown_value,
+    to_plain,
+    write_json,
+)
 from processor.errors import ProcessorError
 
 if TYPE_CHECKING:
@@ -100,14 +108,18 @@ def scan(
     for name, path in stores(state_dir, store):
         with opened(path) as held:
             for key, value in rows_from(held, family, prefix):
-                if len(found) >= limit:
+                if len(found) > limit:
                     break
                 found.append((name, key, readable(family, value)))
-    if as_json:
-        for name, key, row in found:
-            write_json({"store": name, "key": key, "row": row})
-        return
-    show_table(("store", "key", "row"), [(n, key, shortened(row)) for n, key, row in found])
+    names = ("store", "key", "row")
+    show_found(
+        found,
+        names,
+        lambda row: (row[0], row[1], shortened(row[2])),
+        as_json=as_json,
+        limit=limit,
+        document=lambda row: dict(zip(names, row, strict=True)),
+    )
 
 
 def stores(state_dir: Path, wanted: str | None) -> list[tuple[str, Path]]:
