@@ -9,9 +9,16 @@ from typing import Any, Final
 from processor.client import HistoryEvent, RunDescription
 from processor.policy import Status
 
-__all__ = ("RUNTIME_STATUS", "azure_time", "event_view", "output_of", "status_view")
+__all__ = (
+    "SHOWN_STATUSES",
+    "_RUNTIME_STATUS",
+    "azure_time",
+    "event_view",
+    "output_of",
+    "status_view",
+)
 
-RUNTIME_STATUS: Final[Mapping[Status, str]] = {
+_RUNTIME_STATUS: Final[Mapping[Status, str]] = {
     Status.RUNNING: "Running",
     Status.PARKED: "Running",
     Status.COMPLETED: "Completed",
@@ -21,6 +28,9 @@ RUNTIME_STATUS: Final[Mapping[Status, str]] = {
     Status.TIMED_OUT: "Failed",
     Status.CONTINUED: "ContinuedAsNew",
 }
+
+SHOWN_STATUSES: Final = frozenset((*_RUNTIME_STATUS.values(), "Pending", "Suspended", "Unknown"))
+"""All statuses that an orchestration may have there; no run of ours is suspended or unknown."""
 
 _EVENTS: Final = {
     "WorkflowStarted": "ExecutionStarted",
@@ -58,8 +68,8 @@ def output_of(run: RunDescription) -> tuple[str, Any]:
     if run.status is Status.TIMED_OUT:
         return "Failed", "the execution time-out passed"
     if run.result is None and run.status in (Status.TERMINATED, Status.CANCELLED):
-        return RUNTIME_STATUS[run.status], run.cancel_reason
-    return RUNTIME_STATUS[run.status], run.result
+        return _RUNTIME_STATUS[run.status], run.cancel_reason
+    return _RUNTIME_STATUS[run.status], run.result
 
 
 def status_view(

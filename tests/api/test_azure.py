@@ -200,6 +200,23 @@ def test_instances_are_listed_and_go_on_by_their_token(tmp_path: Path) -> None:
     over_http(tmp_path, work)
 
 
+def test_instances_are_listed_by_the_status_that_they_show(tmp_path: Path) -> None:
+    async def listed(http: httpx.AsyncClient, status: str) -> list[tuple[str, str]]:
+        found = await http.get(f"{AZURE}/instances", params={"runtimeStatus": status})
+        assert found.status_code == 200, found.text
+        return sorted((each["instanceId"], each["runtimeStatus"]) for each in found.json())
+
+    async def work(http: httpx.AsyncClient, client: Client) -> None:
+        await client.start(Basket.run, "ada", id="runs")
+        await client.start(Basket.run, "ada", id="waits", delay=3600)
+        assert await listed(http, "Pending") == [("waits", "Pending")]
+        assert await listed(http, "Running,Suspended") == [("runs", "Running")]
+        both = [("runs", "Running"), ("waits", "Pending")]
+        assert await listed(http, "pending, running") == both
+
+    over_http(tmp_path, work)
+
+
 def test_a_history_has_their_words(tmp_path: Path) -> None:
     async def work(http: httpx.AsyncClient, client: Client) -> None:
         await client.run("greet", "Ada", id="g")

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
-from processor.api.azure_views import RUNTIME_STATUS, event_view, output_of, status_view
+from processor.api.azure_views import SHOWN_STATUSES, event_view, output_of, status_view
 from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem, NotThereYet
 from processor.api.requests import AZURE
@@ -240,14 +240,16 @@ async def list_instances(call: HttpCall) -> HttpAnswer:
     if not 1 <= query.top <= _SCANNED_MAX:
         raise InvalidArgument(f"top: give 1 to {_SCANNED_MAX}")
     wanted = {each.strip().lower() for each in query.runtime_status.split(",") if each.strip()}
-    if unknown := wanted - {each.lower() for each in RUNTIME_STATUS.values()}:
+    if unknown := wanted - {each.lower() for each in SHOWN_STATUSES}:
         raise InvalidArgument(f"runtimeStatus: there is no {', '.join(unknown)!a}")
     cursor = call.headers.get(_TOKEN) or None
     found: list[RunDescription] = []
     scanned = 0
     while len(found) < query.top and scanned < _SCANNED_MAX:
         page, cursor = await run_page(call, None, None, min(_PAGE, query.top - len(found)), cursor)
-        found += [run for run in page if _fits(run, query, wanted)]
+        fit = [_looked_at(call, run) for run in page if _fits(run, query)]
+        shown = await asyncio.gather(*fit)
+        found += [run for run in shown if not wanted or output_of(run)[0].lower() in wanted]
         scanned += len(page)
         if cursor is None:
             break
@@ -260,11 +262,17 @@ async def list_instances(call: HttpCall) -> HttpAnswer:
     return HttpAnswer(views, 200, {} if cursor is None else {_TOKEN: cursor})
 
 
-def _fits(run: RunDescription, query: InstancesQuery, wanted: set[str]) -> bool:
+async def _looked_at(call: HttpCall, run: RunDescription) -> RunDescription:
+    """Return a run of a list with what only its description tells: whether its code has begun."""
+    if run.status is not Status.RUNNING:
+        return run
+    return await call.client.handle(run.workflow_id, run.run_id).describe()
+
+
+def _fits(run: RunDescription, query: InstancesQuery) -> bool:
     begin, end = _aware(query.created_time_from), _aware(query.created_time_to)
     return (
         run.workflow_id.startswith(query.instance_id_prefix)
-        and (not wanted or RUNTIME_STATUS[run.status].lower() in wanted)
         and (begin is None or run.started >= begin)
         and (end is None or run.started <= end)
     )
