@@ -85,9 +85,11 @@ SAYS = {
     "search-1": r"\{'customer': 'ada', 'step': 'paid', 'sum': 12.5, 'tags': \['new', 'gift'\]\}\n"
     r"order-2 running 99\norder-1 running 12.5\n"
     r"\['customer', 'due', 'step', 'sum'\]\norder completed 2 \{'avg\(duration\)': 3600.\d+\}\n",
+    "search-2": r"",
     "retries-1": r"imported at attempt 3, after no rates of Monday yet\nTrue\n",
     "kafka-1": r"",
     "tables-1": r"ada 12\nbob 2\n",
+    "tables-2": r"",
     "views-1": r"",
     "views-2": r"",
     "replay-1": r"parked run \w+ of \w+: ActivityScheduled\(id=1, name='double'\) has other "

@@ -168,15 +168,75 @@ def test_a_function_that_fails_stops_its_table_and_says_why(
 @pytest.mark.parametrize(
     ("given", "says"),
     [
-        (5, "it returns text of 1 to 500 characters, or None, not 5"),
+        (5, "it returns text of 1 to 500 characters, a list of such texts, or None, not 5"),
         ("", "it returns text of 1 to 500"),
         ("x" * 501, "it returns text of 1 to 500"),
+        (["a", 5], "it returns text of 1 to 500 characters, a list of such texts, or None, not 5"),
+        (["a", None], "it returns text of 1 to 500"),
+        ({"a": 1}, "it returns text of 1 to 500"),
+        ([f"{number}" for number in range(101)], "it returns 101 keys for one event, and 100 are"),
     ],
 )
 def test_a_wrong_key_stops_the_table(given: Any, says: str) -> None:
     table = kept(views.table("seen", key=lambda event: given)(lambda row, event: 1))
     table.take(entries(turn("a/1", 0, started())))
     assert says in table.error
+
+
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        (["b", "a", "b"], {"a": 1, "b": 1}),
+        (("a",), {"a": 1}),
+        ({"a", "b"}, {"a": 1, "b": 1}),
+        (frozenset("a"), {"a": 1}),
+        ([], {}),
+        ([f"{number:03}" for number in range(100)], {f"{number:03}": 1 for number in range(100)}),
+    ],
+)
+def test_an_event_may_be_for_several_rows_each_once(given: Any, rows: dict[str, int]) -> None:
+    @views.table("seen", key=lambda event: given)
+    def count(row: int | None, event: views.RunEvent) -> int:
+        return (row or 0) + 1
+
+    table = kept(count)
+    table.take(entries(turn("a/1", 0, started())))
+    assert rows_of(table) == rows
+
+
+def test_a_function_with_a_third_parameter_is_told_for_which_row_it_is_called() -> None:
+    @views.table("seen", key=lambda event: [event.workflow_id, "all"])
+    def ids(row: list[str] | None, event: views.RunEvent, key: str) -> list[str]:
+        return [*(row or []), f"{event.workflow_id} in {key}"]
+
+    table = kept(ids)
+    table.take(entries(turn("a/1", 0, started()), turn("b/1", 0, started())))
+    assert rows_of(table) == {
+        "a": ["a in a"],
+        "all": ["a in all", "b in all"],
+        "b": ["b in b"],
+    }
+    began = views.RunBegan(
+        workflow_id="a", run_id="1", workflow="w", number=0, started=_AT, time=_AT,
+        attributes={}, payload=None, payloads=JsonPayloads(),
+    )  # fmt: skip
+    assert ids([], began, "all") == ["a in all"], "it can be tested by itself"
+
+
+def test_what_fails_for_one_row_of_an_event_changes_none_of_them() -> None:
+    @views.table("seen", key=lambda event: ["first", event.workflow_id])
+    def refuses(row: int | None, event: views.RunEvent, key: str) -> int:
+        if key == "b":
+            raise ValueError("no")
+        return (row or 0) + 1
+
+    table = kept(refuses)
+    table.take(entries(turn("a/1", 0, started()), turn("b/1", 0, started())))
+    assert "ValueError: no" in table.error
+    assert [(row.key, row.value) for row in table.page("", None, None, 9)] == [
+        ("a", b"1"),
+        ("first", b"1"),
+    ]
 
 
 def test_rows_have_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,8 +388,12 @@ def test_wrong_tables_are_refused() -> None:
             views.table(**{"key": by_run, **how})(fine)  # type: ignore[arg-type]
     with pytest.raises(InvalidArgument, match="put it on a plain function"):
         views.table("a", key=by_run)(late)
-    with pytest.raises(InvalidArgument, match="two parameters: row and event"):
-        views.table("a", key=by_run)(lambda row: row)  # type: ignore[misc, arg-type]
+
+    def four(row: Any, event: Any, key: str, more: Any) -> Any: ...
+
+    for wrong in (lambda row: row, four):
+        with pytest.raises(InvalidArgument, match="two parameters, row and event, or a third one"):
+            views.table("a", key=by_run)(wrong)
     with pytest.raises(InvalidArgument, match="two tables are named 'seen'"):
         Environment(views=[seen, views.table("seen", key=by_run)(fine)])
     with pytest.raises(InvalidArgument, match=r"fine.* is no table: put @views.table"):

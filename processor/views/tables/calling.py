@@ -25,6 +25,7 @@ __all__ = ("TableCalls", "TableFailed")
 R = TypeVar("R")
 
 _KEY_MAX: Final = 500
+_KEYS_MAX: Final = 100
 _ROW_BYTES_MAX: Final = 100_000
 _SHOWN_MAX: Final = 2_000
 _JSON: Final = JsonPayloads()
@@ -64,9 +65,9 @@ class TableCalls:
         self._table = table
         self._read = _JSON.decoder(table.row_type)
 
-    def key(self, event: RunEvent) -> str | None:
-        """Return which row an event is for."""
-        return self._called(self._key, event)
+    def keys(self, event: RunEvent) -> tuple[str, ...]:
+        """Return which rows an event is for, each once."""
+        return self._called(self._keys, event)
 
     def row(self, key: str, before: bytes | None, event: RunEvent) -> bytes | None:
         """Return the row of a key after an event, encoded; None: there is none any more."""
@@ -81,22 +82,22 @@ class TableCalls:
         except BaseException as error:  # whatever the user's function raises, SystemExit too
             raise TableFailed(error) from None
 
-    def _key(self, event: RunEvent) -> str | None:
-        key = self._table.key(event)
-        if key is None:
-            return None
-        if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX:
+    def _keys(self, event: RunEvent) -> tuple[str, ...]:
+        found = self._table.key(event)
+        if found is None:
+            return ()
+        if not isinstance(found, list | tuple | set | frozenset):
+            return (_checked(found),)
+        if len(found) > _KEYS_MAX:
             raise InvalidArgument(
-                f"key: it returns text of 1 to {_KEY_MAX} characters, or None, not {key!r:.100}"
+                f"key: it returns {len(found):,} keys for one event, and {_KEYS_MAX} are the most"
             )
-        try:
-            key.encode()
-        except UnicodeEncodeError:
-            raise InvalidArgument(f"key: {key!r:.100} is no text that can be written") from None
-        return key
+        return tuple(dict.fromkeys(map(_checked, found)))
 
     def _row(self, key: str, before: bytes | None, event: RunEvent) -> bytes | None:
-        after = self._table.function(None if before is None else self._read(before), event)
+        given = (key,) if self._table.takes_key else ()
+        row = None if before is None else self._read(before)
+        after = self._table.function(row, event, *given)
         value = _JSON.encode(after)
         if value is None or value == b"null":
             return None
@@ -107,6 +108,20 @@ class TableCalls:
             )
         self._read(value)  # what is no such row is refused now, and not when the next event comes
         return value
+
+
+def _checked(key: Any) -> str:
+    """Return a key. Raises ``InvalidArgument`` for what cannot be one."""
+    if not isinstance(key, str) or not 0 < len(key) <= _KEY_MAX:
+        raise InvalidArgument(
+            f"key: it returns text of 1 to {_KEY_MAX} characters, a list of such texts, or None, "
+            f"not {key!r:.100}"
+        )
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"key: {key!r:.100} is no text that can be written") from None
+    return key
 
 
 def _at(error: BaseException) -> str:

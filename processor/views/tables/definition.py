@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from types import MappingProxyType
-from typing import Any, Final, Generic, TypeVar, get_type_hints
+from typing import Any, Final, Generic, TypeAlias, TypeVar, get_type_hints
 
 from processor.checks import shown
 from processor.errors import InvalidArgument, SchemaMismatch
@@ -26,40 +26,44 @@ _OTHERS: Final = (
 )
 _NAMES: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 MERGES: Final = ("sum", "min", "max", "latest")
+Key: TypeAlias = Callable[[RunEvent], str | Collection[str] | None]
 
 
 @dataclass(frozen=True)
 class Table(Generic[R]):
     """A table of a user's: ``function`` makes the row of a ``key``. ``source`` tells its code.
 
-    ``merge``: how what shards have of one row becomes one, by the names of fields.
+    ``merge``: how what shards have of one row becomes one, by the names of fields. ``takes_key``:
+    the function asks for the key, too.
     """
 
     name: str
     version: int
-    key: Callable[[RunEvent], str | None] = field(repr=False)
-    function: Callable[[R | None, RunEvent], R | None] = field(repr=False)
+    key: Key = field(repr=False)
+    function: Callable[..., R | None] = field(repr=False)
     row_type: Any = Any
     merge: Mapping[str, str] = field(default_factory=dict, hash=False)
     source: str = field(default="", repr=False)
+    takes_key: bool = False
 
-    def __call__(self, row: R | None, event: RunEvent) -> R | None:
+    def __call__(self, row: R | None, event: RunEvent, *key: str) -> R | None:
         """Return what the function does."""
-        return self.function(row, event)
+        return self.function(row, event, *key)
 
 
 def table(
     name: str,
     *,
-    key: Callable[[RunEvent], str | None],
+    key: Key,
     version: int = 1,
     merge: Mapping[str, str] | None = None,
-) -> Callable[[Callable[[Any, Any], R | None]], Table[R]]:
+) -> Callable[[Callable[..., R | None]], Table[R]]:
     """Return a decorator: the function under it is a table over what happens to runs.
 
     It gets the row of a key (None: there is none) and an event, and returns the row after it; None
     drops it. It only computes: the same row and event make the same row. ``key`` says which row an
-    event is for; None: for none. The row's type is that of the first parameter. Raise ``version``
+    event is for, or which rows: a list, a tuple or a set of keys; None: for none. A function with
+    a third parameter gets the key. The row's type is that of the first one. Raise ``version``
     to have the rows folded anew. A key may have a row in several shards, and readers see one:
     numbers are added, and of all else the latest is taken. ``merge`` says otherwise for fields:
     ``{"longest": "max"}``, with sum, min, max and latest. Raises ``InvalidArgument``.
@@ -85,15 +89,17 @@ def table(
                 f"{what}: merge: {named!r}: give one of {', '.join(MERGES)}, not {shown(each)}"
             )
 
-    def decorate(function: Callable[[Any, Any], R | None]) -> Table[R]:
+    def decorate(function: Callable[..., R | None]) -> Table[R]:
         if not inspect.isroutine(function) or _is_other(function):
             raise InvalidArgument(f"{what}: put it on a plain function: def name(row, event)")
-        if not _takes(function, 2):
-            raise InvalidArgument(f"{what}: the function has two parameters: row and event")
-        merges = MappingProxyType(how)
-        return Table(
-            name, version, key, function, _row_type(function, what), merges, _source(function)
-        )
+        takes_key = not _takes(function, 2)
+        if takes_key and not _takes(function, 3):
+            raise InvalidArgument(
+                f"{what}: the function has two parameters, row and event, or a third one, the key"
+            )
+        merges, source = MappingProxyType(how), _source(function)
+        row_type = _row_type(function, what)
+        return Table(name, version, key, function, row_type, merges, source, takes_key)
 
     return decorate
 

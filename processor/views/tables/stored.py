@@ -152,13 +152,11 @@ class TableRows(StoredTable):
         row = group.run(record.run_id)
         changed: dict[str, StoredRow | None] = {}
         for event in list(told(row, record, self._payloads)):
-            key = self._calls.key(event)
-            if key is None:
-                continue
-            before = changed[key] if key in changed else group.row(key)
-            value = self._calls.row(key, None if before is None else before.value, event)
             at_ms = int(event.time.timestamp() * 1_000)
-            changed[key] = None if value is None else StoredRow(key, at_ms, value)
+            for key in self._calls.keys(event):
+                before = changed[key] if key in changed else group.row(key)
+                value = self._calls.row(key, None if before is None else before.value, event)
+                changed[key] = None if value is None else StoredRow(key, at_ms, value)
         group.rows.update(changed)
         after = folded(row, record)
         is_open = after is not None and after.status.is_open
