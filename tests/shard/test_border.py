@@ -285,6 +285,7 @@ def test_where_there_is_one_namespace_what_nobody_waits_for_is_a_dead_letter() -
     letters = [each for each in effects if isinstance(each, DeadLetter) and "ledger" in each.reason]
     assert [each.topic for each in letters] == ["billing.commands", "billing.commands"]
     assert [each.key for each in letters] == [b"ledger", b"ledger"]
+    assert [(each.partition, each.offset) for each in letters] == [(-1, -1)] * 2, "it has no place"
     bodies = [decode_as(ClientCommand, each.value or b"").body for each in letters]
     assert bodies == [RaiseEvent("one", b"1"), RaiseEvent("three", b"3")]
     assert all("'ledger' of namespace 'billing'" in each.reason for each in letters)

@@ -14,6 +14,7 @@ from processor.core.data.failure import Failure as FailureOfRun
 from processor.core.nouns.external import EventRejected
 from processor.core.nouns.lineage import Lineage, Plan
 from processor.core.nouns.run import RunParked, WorkflowFailed, WorkflowStarted
+from processor.core.nouns.value import StatusSet
 from processor.shard.turns.telling import Telling
 
 
@@ -48,13 +49,18 @@ def fail(telling: Telling, time_ms: int, name: str) -> None:
     telling.failed(record)
 
 
-def reject(telling: Telling, time_ms: int, name: str) -> None:
+def reject(telling: Telling, time_ms: int, name: str, workflow: str = "orders") -> None:
     record: Any = Record(time_ms)
     record.events = (EventRejected(name, b"1", "expected str\x1b, got int"),)
-    telling.events(record, "orders")
+    telling.events(record, workflow)
 
 
-@pytest.mark.parametrize("happen", [fail, reject])
+def lose(telling: Telling, time_ms: int, name: str) -> None:
+    """An event of a business key, which nobody has taken."""
+    reject(telling, time_ms, name, CORRELATION)
+
+
+@pytest.mark.parametrize("happen", [fail, reject, lose])
 def test_it_is_told_again_every_ten_seconds_with_how_often(
     happen: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -90,6 +96,39 @@ def test_an_event_that_is_rejected_is_told_with_what_to_do(
     text = record.getMessage()
     for part in ("shard 3", "'go'", "run r of 'a'", "'orders'", r"str\x1b, got", "send the event"):
         assert part in text
+
+
+def test_a_turn_may_have_other_events_beside_those_that_are_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    turn: Any = Record(0)
+    turn.events = (StatusSet(b"1"), EventRejected("go", b"1", "no"), RunParked("bug", "E", "", ""))
+    Telling(3).events(turn, "orders")
+    assert [text.partition(":")[2][:12] for text in said(caplog)] == [
+        " event 'go' ",
+        " run r of 'a",
+    ]
+
+
+def test_a_message_ends_where_there_is_no_more_to_say(caplog: pytest.LogCaptureFixture) -> None:
+    """At a time that is not 0, so that what is in so many seconds is a difference."""
+    telling, now = Telling(3), 1_700_000_000_000
+    fail(telling, now, "a")
+    first = "shard 3: attempt 1 of activity 'a' of 'a' failed; the next one is in 1.5 s: "
+    assert said(caplog) == [f"{first}ValueError: the disk is full"]
+    turn: Any = Record(now)
+    turn.events = (RunParked("bug", "no", "", "one\n"), EventRejected("go", b"1", "no"))
+    telling.events(turn, "orders")
+    parked, rejected = said(caplog)
+    goes_on = "It goes on when a worker with corrected code starts"
+    assert parked == f"shard 3: run r of 'a' is parked (bug): no. {goes_on}\n    one"
+    assert rejected.endswith("is in the run's history (EventRejected)")
+    run: Any = Followed(now)
+    plan = Plan(start_at_ms=now + 12_345)
+    next = WorkflowStarted("orders", None, b"", lineage=Lineage(attempt=2), plan=plan)
+    telling.followed(run, WorkflowFailed(FailureOfRun("exception", "Closed", "no")), next)
+    (followed,) = said(caplog)
+    assert followed.endswith("is attempt 2 and begins in 12.3 s: Closed: no")
 
 
 ODD = "odd\x1b"
@@ -177,7 +216,9 @@ def test_an_event_that_a_business_key_could_not_give_is_told_lost(
     Telling(3).events(record, CORRELATION)
     key = "'correlation:shipment=S-7'"
     (text,) = said(caplog)
-    assert f"event 'shipped' of {key} went to the dead letters: nobody came {SHOWN}" in text
+    assert (
+        text == f"shard 3: event 'shipped' of {key} went to the dead letters: nobody came {SHOWN}"
+    )
 
 
 def test_what_was_told_is_bounded() -> None:

@@ -62,14 +62,13 @@ class Telling:
 
     def failed(self, record: AttemptRecord) -> None:
         """Say that an attempt has failed and will be followed by another one."""
-        name, attempt = record.name, record.state
-        if attempt.last_failure is not None and attempt.last_failure.kind == BENIGN:
+        name, attempt, failure = record.name, record.state, record.state.last_failure
+        assert failure is not None and attempt.retry_at_ms is not None, "a retry has a failure"
+        if failure.kind == BENIGN:
             return
         more = self._more((name,), record.time_ms)
         if more is None:
             return
-        failure = attempt.last_failure
-        assert failure is not None and attempt.retry_at_ms is not None, "a retry has a failure"
         _log.warning(
             "shard %d: attempt %d of activity %r of %r failed; the next one is in %.1f s: %s: %s%s",
             self._partition,
