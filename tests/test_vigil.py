@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from itertools import chain, pairwise
 
 import pytest
 
@@ -12,33 +13,48 @@ from processor.client.vigil import Vigil, Vigils, overdue
 from processor.errors import ShardUnavailable, WorkflowNotFound
 
 
-def pauses_of(
-    monkeypatch: pytest.MonkeyPatch,
-    describe: Callable[[str | None], Awaitable[RunDescription]],
-    looks: int,
-) -> list[float]:
-    """Wait until somebody has looked so often; return the pauses between, which pass at once."""
-    pauses: list[float] = []
-    sleep = asyncio.sleep
+class Skipping(asyncio.SelectorEventLoop):
+    """A loop whose clock goes on to the next timer when nothing else is to do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._skipped_s = 0.0
+
+    def time(self) -> float:
+        return super().time() + self._skipped_s
+
+    def _run_once(self) -> None:
+        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
+            first = self._scheduled[0].when()  # type: ignore[attr-defined]
+            self._skipped_s += max(first - self.time(), 0.0)
+        super()._run_once()  # type: ignore[misc]
+
+
+Look = Callable[[str | None], Awaitable[RunDescription]]
+
+
+def looked(describe: Look, for_s: float, waits: int = 1) -> list[list[float]]:
+    """Wait so often and so long, in a moment; return when each was looked at, in seconds."""
+    found: list[list[float]] = [[] for _ in range(waits)]
 
     async def main() -> None:
-        enough = asyncio.Event()
+        loop, vigils = asyncio.get_running_loop(), Vigils()
+        begun = loop.time()
 
-        async def passes(delay: float) -> None:
-            pauses.append(delay)
-            if len(pauses) >= looks:
-                enough.set()
-                await sleep(60)
-            await sleep(0)
+        async def wait(number: int) -> None:
+            async def look(child: str | None) -> RunDescription:
+                found[number].append(loop.time() - begun)
+                return await describe(child)
 
-        monkeypatch.setattr(asyncio, "sleep", passes)
-        vigil = Vigil(Vigils(), "order-1", describe, raises=False)
-        async with asyncio.timeout(10), vigil:
-            vigil.begin()
-            await enough.wait()
+            async with Vigil(vigils, f"order-{number}", look, raises=False):
+                await asyncio.sleep(for_s)
 
-    asyncio.run(main())
-    return pauses
+        await asyncio.gather(*map(wait, range(waits)))
+        await asyncio.sleep(300)  # who waits no more is not looked at
+
+    with asyncio.Runner(loop_factory=Skipping) as runner:
+        runner.run(main())
+    return found
 
 
 async def nobody_answers(child: str | None) -> RunDescription:
@@ -49,26 +65,40 @@ async def not_there(child: str | None) -> RunDescription:
     raise WorkflowNotFound("no run of 'order-1'")
 
 
-def test_it_looks_less_and_less_often_and_at_least_every_two_minutes(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    assert pauses_of(monkeypatch, not_there, 8) == [4, 16, 64, *([120] * 5)]
+def test_it_looks_less_and_less_often_and_at_least_every_two_minutes() -> None:
+    [times] = looked(not_there, 600)
+    pauses = [after - before for before, after in pairwise([0.0, *times])]
+    assert pauses == pytest.approx([1, 4, 16, 64, *([120] * 4)], abs=0.5)
+
+
+def test_thousands_who_wait_are_looked_at_one_after_the_other() -> None:
+    """All at once would be a flood of questions, a second after a flood of starts."""
+    found = looked(not_there, 15, waits=1_000)
+    first = sorted(times[0] for times in found)
+    assert 1 <= first[0] < 1.5, "whoever waits alone hears soon"
+    assert first[-1] == pytest.approx(1 + 1_000 * 0.01, abs=1), "each is looked at"
+    for pause in (1.0, 4.0):  # the second look at the first ones is beside the first at the last
+        assert sum(pause <= each < pause + 0.1 for each in chain(*found)) <= 21
+
+
+def test_who_waits_for_less_than_a_second_is_not_looked_at() -> None:
+    assert looked(not_there, 0.9, waits=10) == [[]] * 10
 
 
 def test_a_shard_that_does_not_answer_is_told_at_each_look(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pauses_of(monkeypatch, nobody_answers, 3)
+    looked(nobody_answers, 30)
     told = [each.getMessage() for each in caplog.records if each.name == "processor.client"]
     assert len(told) == 3
-    for part in ("still waiting for the result of 'order-1'", "shard 3 did not answer"):
+    for part in ("still waiting for the result of 'order-0'", "shard 3 did not answer"):
         assert part in told[0]
 
 
 def test_a_run_that_is_not_there_yet_is_no_reason_to_warn(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    pauses_of(monkeypatch, not_there, 3)
+    looked(not_there, 30)
     assert not caplog.records
 
 

@@ -26,42 +26,57 @@ Parked: TypeAlias = Literal["warn", "raise"]
 
 PARKED: Final = get_args(Parked)
 
-_LOOK_AFTER_S: Final = 1.0
-_LOOK_LESS_OFTEN: Final = 4
-_LOOK_MAX_S: Final = 120.0
-"""When it is looked whether the run goes on: first soon, then less and less often."""
+_PAUSES_S: Final = (1.0, 4.0, 16.0, 64.0, 120.0)
+"""When it is looked whether a run goes on: first soon, then less and less often."""
+
+_APART_S: Final = 0.01
+"""Looks after the same pause are so far apart: thousands of waits are no flood of questions."""
 
 _CHILDREN_MAX: Final = 10
 """So many children of a run, and theirs, are looked at: the first ones hold it up the longest."""
 
 
-class Vigils:
-    """The waits of one client that have just begun: one timer for all, since most are short."""
+class _Pause:
+    """The waits that are looked at when a pause is over: one timer for all, one look at a time."""
 
-    def __init__(self) -> None:
-        self._begun: dict[Vigil, float] = {}
+    def __init__(self, pause_s: float) -> None:
+        self._pause_s = pause_s
+        self._due: dict[Vigil, float] = {}
         self._timed_on: asyncio.AbstractEventLoop | None = None
 
     def add(self, vigil: Vigil, loop: asyncio.AbstractEventLoop) -> None:
-        """Let a wait be looked after, if it still goes on in a second."""
-        self._begun[vigil] = due = loop.time() + _LOOK_AFTER_S
+        self._due[vigil] = due = loop.time() + self._pause_s
         if self._timed_on is not loop:
-            self._timed_on = loop
-            loop.call_at(due, self._look, loop)
+            self._look_at(due, loop)
 
     def remove(self, vigil: Vigil) -> None:
-        self._begun.pop(vigil, None)
+        self._due.pop(vigil, None)
+
+    def _look_at(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
+        self._timed_on = loop
+        loop.call_at(due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now, begun = loop.time(), self._begun
+        now = loop.time()
         self._timed_on = None
-        for vigil, due in list(begun.items()):
-            if due > now:
-                self._timed_on = loop
-                loop.call_at(due, self._look, loop)
-                return
-            del begun[vigil]
+        if not self._due:
+            return
+        vigil, due = next(iter(self._due.items()))
+        if due <= now:
+            del self._due[vigil]
             vigil.begin()
+        self._look_at(max(due, now + _APART_S), loop)
+
+
+class Vigils:
+    """The waits of one client: most are short, and over before anybody looks."""
+
+    def __init__(self) -> None:
+        self._pauses = tuple(map(_Pause, _PAUSES_S))
+
+    def after(self, looks: int) -> _Pause:
+        """Return the pause that follows on so many looks."""
+        return self._pauses[min(looks, len(_PAUSES_S) - 1)]
 
 
 class Vigil:
@@ -86,12 +101,13 @@ class Vigil:
         self._limit = asyncio.timeout(None) if raises else None
         self._error: WorkflowParked | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._looks = 0
         self._told: set[str] = set()
         self.seen: RunDescription | None = None
 
     async def __aenter__(self) -> Vigil:
         self._loop = asyncio.get_running_loop()
-        self._vigils.add(self, self._loop)
+        self._wait()
         if self._limit is not None:
             await self._limit.__aenter__()
         return self
@@ -102,7 +118,7 @@ class Vigil:
         exc: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._vigils.remove(self)
+        self._pause.remove(self)
         if self._looking is not None:
             self._looking.cancel()
         if self._limit is not None:
@@ -113,27 +129,29 @@ class Vigil:
                     raise
                 raise self._error from None
 
+    def _wait(self) -> None:
+        self._pause = self._vigils.after(self._looks)
+        self._pause.add(self, self._loop)
+
     def begin(self) -> None:
-        """Look whether the run goes on, now and then."""
+        """Look whether the run goes on, and look again after a longer pause."""
         self._looking = self._loop.create_task(self._look())
 
     async def _look(self) -> None:
-        pause_s = _LOOK_AFTER_S
-        while True:
-            try:
-                self.seen = run = await self._describe(None)
+        try:
+            self.seen = run = await self._describe(None)
+            self._tell(run)
+            left = _children(run)
+            for _ in range(min(_CHILDREN_MAX, len(left))):
+                run = await self._describe(left.pop(0))
                 self._tell(run)
-                left = _children(run)
-                for _ in range(min(_CHILDREN_MAX, len(left))):
-                    run = await self._describe(left.pop(0))
-                    self._tell(run)
-                    left += _children(run)
-            except ShardUnavailable as error:
-                _log.warning("still waiting for the result of %r: %s", self._id, error)
-            except ProcessorError:
-                pass  # it is not there yet, or any more: whoever waits is told so
-            pause_s = min(pause_s * _LOOK_LESS_OFTEN, _LOOK_MAX_S)
-            await asyncio.sleep(pause_s)
+                left += _children(run)
+        except ShardUnavailable as error:
+            _log.warning("still waiting for the result of %r: %s", self._id, error)
+        except ProcessorError:
+            pass  # it is not there yet, or any more: whoever waits is told so
+        self._looks += 1
+        self._wait()
 
     def _tell(self, run: RunDescription) -> None:
         if self._limit is not None and run.parked is not None:

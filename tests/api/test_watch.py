@@ -65,6 +65,27 @@ def test_a_stream_has_each_event_and_its_end(tmp_path: Path) -> None:
     over_a_socket(tmp_path, work)
 
 
+def test_a_stream_of_large_events_leaves_none_out_and_sends_none_twice(tmp_path: Path) -> None:
+    """No more than a part of them is kept for whoever reads slowly."""
+
+    async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
+        handle = await client.start(Basket.run, "ada", id="b")
+        for number in range(12):
+            await handle.raise_event("add", f"{number}" + "x" * 30_000)
+        await handle.raise_event("pay")
+        await handle.result(30)
+        history = await handle.history()
+        url = f"{BASE}/instances/b/watch"
+        seen = [each async for each in messages(http, url)]
+        assert [each[0] for each in seen[:-1]] == [
+            f"{handle.run_id}:{event.number}" for event in history
+        ]
+        last = {"last-event-id": seen[7][0]}
+        assert [each async for each in messages(http, url, **last)] == seen[8:]
+
+    over_a_socket(tmp_path, work)
+
+
 def test_who_asks_for_the_headers_alone_waits_for_no_stream(tmp_path: Path) -> None:
     async def work(http: httpx.AsyncClient, client: Client, port: int) -> None:
         await client.start(Basket.run, "ada", id="b")

@@ -119,6 +119,6 @@ async def serving(
         instance_id="one",
         **how,
     )
-    async with asyncio.timeout(100), worker, Client(servers, **how) as client:
+    async with asyncio.timeout(170), worker, Client(servers, **how) as client:
         await first_answer(client)
         yield client

@@ -399,10 +399,17 @@ def test_no_message_overtakes_one_that_was_refused(kafka: Adapters) -> None:
     """It would be dropped when it is sent again, as one that is older than the last."""
     set_config(kafka.admin, kafka.topic("commands"), "max.message.bytes", "2000")
     ports, target = kafka.open(2), id_on(3)
-    for number in range(5):
+
+    def send(number: int) -> None:
         payload = os.urandom(10_000) if number == 2 else b"1"
         message = Message(target, RaiseEvent(f"m{number}", payload))
         ports.outbox.send(message, number, Origin(ports.log.id, 2, number, 0))
+
+    for number in range(2):  # each alone: a batch is refused as a whole
+        send(number)
+        until(lambda number=number: list(ports.outbox.delivered()) == [number], "the message")
+    for number in range(2, 5):
+        send(number)
         time.sleep(0.05)
 
     def refused() -> bool:

@@ -184,3 +184,23 @@ def test_other_code_is_left_alone_also_while_a_workflow_runs() -> None:
     _guard.install()
     assert time.time() > 0
     assert not hasattr(time.time.__wrapped__, "__wrapped__")  # type: ignore[attr-defined]
+
+
+def test_nothing_is_said_when_python_ends_and_has_cleared_the_modules() -> None:
+    code = """
+import os, sys, time, uuid
+from processor.workflow._guard import guard
+guard.install()
+names, kept = vars(guard), (open, os.devnull, time.time, uuid.uuid4)
+class Odd:
+    def __del__(self):
+        raise ValueError("told by Python")
+for name in names:
+    names[name] = None  # what Python does to a module that outlives the others
+kept[0](kept[1]).close()
+kept[2](), kept[3](), Odd()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stderr.startswith("Exception ignored in: <function Odd.__del__")
+    assert done.stderr.endswith("ValueError: told by Python\n") and done.stderr.count("Error") == 1

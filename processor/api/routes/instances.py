@@ -33,6 +33,7 @@ _SEEN: Final = (
 
 _LOOK_S: Final = 0.1
 _LOOK_MAX_S: Final = 1.0
+_PART_BYTES: Final = 65_536
 """How often it is looked whether a run has changed: at first, and after a while."""
 
 _PAGE_MAX: Final = 1_000
@@ -404,21 +405,31 @@ async def _stream(call: HttpCall, handle: Handle[Any], first: int) -> AsyncItera
     with call.watching("streams"):
         while not call.api.is_stopping:
             run = await handle.describe()
-            while first is not None and first < run.events:
-                _, events, more = await page_of_history(handle, (handle.run_id, None), first)
-                for event in events:
-                    yield _sent(
-                        f"{run.run_id}:{event.number}", event.type, _event_view(call, event)
-                    )
-                first = run.events if not events else events[-1].number + 1
-                pause_s = _LOOK_S
-                if more is None:
-                    break
+            while first < run.events:
+                part, after = await _part(call, handle, first)
+                first, pause_s = after or run.events, _LOOK_S
+                if part:
+                    yield part
             if not run.status.is_open:
                 yield _sent("", "end", {"status": run.status, "successor": run.successor})
                 return
             await call.api.pause(pause_s)
             pause_s = min(pause_s * 1.5, _LOOK_MAX_S)
+
+
+async def _part(call: HttpCall, handle: Handle[Any], first: int) -> tuple[bytes, int | None]:
+    """Return events from a number on, as they are sent, and the number after them, if any is left.
+
+    No more of a page is kept for whoever reads slowly: the rest is read again.
+    """
+    run_id, events, _ = await page_of_history(handle, (handle.run_id, None), first)
+    part, after = bytearray(), None
+    for event in events:
+        part += _sent(f"{run_id}:{event.number}", event.type, _event_view(call, event))
+        after = event.number + 1
+        if len(part) >= _PART_BYTES:
+            break
+    return bytes(part), after
 
 
 def _sent(id: str, kind: str, data: Any) -> bytes:

@@ -29,7 +29,7 @@ import sysconfig
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from types import FrameType
 from typing import Any, Final, Literal
 
@@ -211,12 +211,12 @@ def _wrap(
     original: Callable[..., Any] | None = getattr(module, name, None)
     if original is None:
         return
-    called = original
+    called, current = original, running_loop  # see _audit
 
     @functools.wraps(called)
     def guarded(*args: Any, **kwargs: Any) -> Any:
-        loop = running_loop()
-        if type(loop) is WorkflowLoop and not _is_given(args, given):
+        loop = current()
+        if loop is not None and type(loop) is WorkflowLoop and not _is_given(args, given):
             if loop.library is not None:
                 if answer is not None:
                     return answer(loop.library, *args, **kwargs)
@@ -312,11 +312,11 @@ def _draw_state(library: Library, _self: random.Random) -> tuple[Any, ...]:
 
 def _wrap_unraisable_hook() -> None:
     """Let Python tell of an error in ``__del__``: it reads the source, without a frame."""
-    called = sys.unraisablehook
+    called, current = sys.unraisablehook, running_loop  # see _audit
 
     def told(unraisable: Any) -> None:
-        loop = running_loop()
-        if type(loop) is not WorkflowLoop:
+        loop = current()
+        if loop is None or type(loop) is not WorkflowLoop:
             called(unraisable)
             return
         guarded, loop.guarded = loop.guarded, False
@@ -328,10 +328,25 @@ def _wrap_unraisable_hook() -> None:
     sys.unraisablehook = told
 
 
-def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if event in _AUDITED:
-        loop = running_loop()
-        if type(loop) is WorkflowLoop and loop.guarded and loop.library is None:
+def _audit(
+    event: str,
+    args: tuple[Any, ...],
+    audited: Mapping[str, tuple[str, str]] = _AUDITED,
+    current: Callable[[], Any] = running_loop,
+) -> None:
+    """Look at what Python tells of itself.
+
+    Python still calls this when it ends and has set the names of this module to None. So what is
+    used outside of workflows does not depend on them.
+    """
+    if event in audited:
+        loop = current()
+        if (
+            loop is not None
+            and type(loop) is WorkflowLoop
+            and loop.guarded
+            and loop.library is None
+        ):
             if loop.guard == "off" or _is_time_zone(event, args):
                 return
             if loop.guard == "refuse" or event in _AT_THE_LINE:
