@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import BaseModel, Field
 
 from processor import (
     ActivityError,
     ApplicationError,
+    Client,
+    Interceptor,
     PayloadConverter,
     RetryPolicy,
     SchemaMismatch,
@@ -366,5 +371,113 @@ def test_function_chaining_custom_status() -> None:
             assert await handle.result() == [1, 2]
             status = (await handle.describe()).custom_status
             assert status["failed"] == 3 and "risky" in status["error"]
+
+    asyncio.run(main())
+
+
+# --- history_export
+
+
+@activity.define
+async def square(number: int) -> int:
+    return number * number
+
+
+@workflow.define
+async def squares(number: int) -> int:
+    return await square(number)
+
+
+class Exports:
+    client: Client
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @activity.define
+    async def found(self, query: str) -> list[tuple[str, str]]:
+        return [(run.workflow_id, run.run_id) async for run in self.client.list(query)]
+
+    @activity.define(retry=RetryPolicy(maximum_attempts=3))
+    async def export(self, id: str, run_id: str) -> None:
+        events = await self.client.handle(id, run_id).history()
+        lines = b"\n".join(map(msgspec.json.encode, events))
+        (self.folder / f"{run_id}.jsonl.gz").write_bytes(gzip.compress(lines))
+
+
+@workflow.define
+async def exports(query: str) -> dict[str, int]:
+    done = {"scanned": 0, "exported": 0, "failed": 0}
+    for id, run_id in await workflow.call_activity("found", query):
+        done["scanned"] += 1
+        try:
+            await workflow.call_activity("export", id, run_id)
+            done["exported"] += 1
+        except ActivityError:
+            done["failed"] += 1
+        workflow.set_status(done)
+    return done
+
+
+def test_history_export(tmp_path: Path) -> None:
+    """history_export: 44 lines, theirs 88. Histories go to files, one after the other."""
+
+    async def main() -> None:
+        job = Exports(tmp_path)
+        async with Environment([squares, exports], [square, job.found, job.export]) as env:
+            job.client = env
+            for number in range(1, 6):
+                await env.run(squares, number)
+            window = "closed > now() - '1h' AND status = 'completed' AND workflow = 'squares'"
+            done = await env.run(exports, window)
+            assert done == {"scanned": 5, "exported": 5, "failed": 0}
+
+    asyncio.run(main())
+    texts = [gzip.decompress(path.read_bytes()) for path in tmp_path.iterdir()]
+    ends = [msgspec.json.decode(text.splitlines()[-1]) for text in texts]
+    assert sorted(end["fields"]["result"] for end in ends) == [1, 4, 9, 16, 25]
+
+
+# --- version_aware_orchestrator
+
+
+class Versions(Interceptor):
+    """Each start has the version of its client in a header."""
+
+    def __init__(self, version: bytes) -> None:
+        self.version = version
+
+    async def request(self, call: Any, next: Any) -> None:
+        if call.operation == "start":
+            call.headers["version"] = self.version
+        await next(call)
+
+
+@activity.define
+async def first_way() -> str:
+    return "v1"
+
+
+@activity.define
+async def second_way() -> str:
+    return "v2"
+
+
+@workflow.define
+async def knows_its_version() -> str:
+    version = workflow.info().headers["version"].decode()
+    return await (first_way() if version == "1.0.0" else second_way())
+
+
+def test_version_aware_orchestrator() -> None:
+    """version_aware_orchestrator: 26 lines, theirs 57. A run knows with which version it began."""
+
+    async def main() -> None:
+        code, client = ([knows_its_version], [first_way, second_way]), Versions(b"1.0.0")
+        async with Environment(*code, interceptors=[client], max_cached_runs=0) as env:
+            old = await env.start(knows_its_version)
+            client.version = b"2.0.0"
+            assert await env.run(knows_its_version) == "v2"
+            assert await old.result() == "v1"
 
     asyncio.run(main())

@@ -367,6 +367,7 @@ def test_a_record_names_the_namespace_of_the_caller(
     record = Border("shop").record(message, origin)
     assert record.command == ClientCommand("x", body, origin, caller=caller)
     assert (record.topic, record.run_id) == ("b.commands", run_id)
+    assert record.workflow_id == ("w" if run_id else ""), "where nobody sends it, nobody is named"
 
 
 @pytest.mark.parametrize("verb", ["signal", "value"])
