@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -11,8 +12,9 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from processor import Client, workflow
+from processor import Client, ShardUnavailable, workflow
 from processor.api import app as api_app
+from processor.core.records.answers import ReplyBody
 from tests.api.serving import BASE, Account, Basket, asked, slow
 
 Work = Callable[[httpx.AsyncClient, Client], Awaitable[None]]
@@ -201,6 +203,32 @@ def test_signals_queries_and_updates_reach_the_run(tmp_path: Path) -> None:
         assert (unset.status_code, unset.json()["type"]) == (404, "ValueNotSet")
 
     over_http(tmp_path, work)
+
+
+def test_where_nobody_answers_it_is_told_so_in_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def silent(*_: Any, timeout_s: float, **__: Any) -> ReplyBody:
+        await asyncio.sleep(timeout_s)
+        raise ShardUnavailable("no worker answered")
+
+    async def main() -> None:
+        async with asyncio.timeout(60), asked(tmp_path) as (http, client):
+            await client.start(Basket.run, "ada", id="b")
+            monkeypatch.setattr(client._calls.gateway, "request", silent)
+            settings = replace(client._calls.settings, request_timeout_s=0.5)
+            monkeypatch.setattr(client._calls, "settings", settings)
+            of_run = f"{BASE}/instances/b"
+            for call in (
+                http.post(f"{of_run}/queries/items", json={}),
+                http.get(f"{of_run}/updates/nobody-knows", params={"wait": 0.1}),
+                http.get(f"{of_run}/result", params={"wait": 0.1}),
+            ):
+                async with asyncio.timeout(10):
+                    answer = await call
+                assert (answer.status_code, answer.json()["type"]) == (503, "ShardUnavailable")
+
+    asyncio.run(main())
 
 
 def test_a_run_that_has_ended_takes_nothing_more(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from processor.api.calls import HttpCall
 from processor.api.problems import HttpProblem, NotThereYet
 from processor.api.routes.instances import OfRun, ResultView
 from processor.api.routing import HttpAnswer, route
-from processor.errors import CommandRejected, WorkflowNotFound
+from processor.errors import CommandRejected, ShardUnavailable, WorkflowNotFound
 from processor.policy import Reject
 
 __all__ = ("ENDPOINTS", "Changed", "Done", "HandlerBody", "of_open_run")
@@ -149,8 +149,8 @@ async def signal(call: HttpCall) -> HttpAnswer:
 async def query(call: HttpCall) -> HttpAnswer:
     """Ask the run's code, which only reads."""
     name, arguments = call.path["name"], call.body.arguments
-    wait_s = call.bounded(call.wait_s)
-    found = await call.handle.query(name, *arguments, reject=call.query.reject, timeout=wait_s)
+    how = {"reject": call.query.reject, "timeout": call.wait_s}
+    found = await call.handle.query(name, *arguments, **how)
     return HttpAnswer(ResultView(found))
 
 
@@ -192,6 +192,11 @@ async def outcome(call: HttpCall) -> HttpAnswer:
         with call.watching():
             result = await sent.result(call.bounded(call.query.wait))
     except TimeoutError:
+        run = await call.handle.describe()
+        if run.view is not None:
+            raise ShardUnavailable(
+                f"{run.workflow_id!r}: no worker answers, which outcomes of updates take: ask again"
+            ) from None
         place = call.url("instances", call.path["id"], "updates", sent.id, run_id=sent.run_id)
         return HttpAnswer(UpdateTaken(sent.id, sent.run_id), 202, call.later(place))
     return HttpAnswer(UpdateResult(sent.id, sent.run_id, result))
