@@ -13,7 +13,7 @@ import rocksdict
 from processor.errors import StateDirectoryInUse, StoreCorrupt
 from processor.store.keyvalue import Mutation
 
-__all__ = ("Rocks", "destroy", "make_folder")
+__all__ = ("Rocks", "destroy", "is_held", "is_of_the_disk", "make_folder")
 
 _log = logging.getLogger("processor.store")
 
@@ -36,6 +36,8 @@ _NOT_THE_STORES_FAULT = (
 )
 """What wiping the directory would not mend; everything else is a directory to rebuild."""
 
+_HELD: Final = ("While lock file:", "lock hold by current process")
+"""How RocksDB says that another one has the database: a path may have any of its words."""
 
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
@@ -230,15 +232,25 @@ def _options() -> rocksdict.Options:
     return options
 
 
+def is_held(said: str) -> bool:
+    """Whether an error of RocksDB's says that another one has the database."""
+    return any(words in said for words in _HELD)
+
+
+def is_of_the_disk(said: str) -> bool:
+    """Whether an error of RocksDB's is of the disk, so that a database made anew would not help."""
+    return any(reason in said for reason in _NOT_THE_STORES_FAULT)
+
+
 def _classed(path: Path, error: Exception) -> Exception:
     """Return the error that says what to do: another owner, a corrupt store, or the disk's own."""
     text = str(error)
-    if "lock" in text.lower() and ("LOCK" in text or "hold" in text):
+    if is_held(text):
         return StateDirectoryInUse(
             f"state directory {path} is held by another process ({text}). Stop that process, "
             "or give this one a directory of its own"
         )
-    if any(reason in text for reason in _NOT_THE_STORES_FAULT):
+    if is_of_the_disk(text):
         return OSError(
             f"state directory {path}: {text}. Free space on its disk or correct the access: the "
             "shard goes on by itself then, and nothing is lost"

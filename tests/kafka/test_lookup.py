@@ -178,6 +178,33 @@ def test_what_is_deleted_is_made_again(
 
 
 @pytest.mark.timeout(600)
+@pytest.mark.usefixtures("topics")
+def test_what_is_damaged_is_made_again(
+    kafka_servers: str, made: str, start_worker: StartWorker, lookups: StartLookup
+) -> None:
+    begin(kafka_servers, made, start_worker(kafka_servers, 0))
+    lookup = lookups(0)
+    running = dict.fromkeys(IDS, "running")
+    tells(lookup, running, "it knows all")
+    other = lookups(1, "--web", lookup.url.removeprefix("http://"))
+    assert other.ended() != 0
+    assert f"cannot listen on {lookup.url}, where another process does: give" in other.log
+    assert lookup.stop() == 0
+    for times, files in enumerate(("nothing", "CURRENT", "*.sst")):
+        for file in lookup.views_dir.rglob(f"instances-*.db/{files}"):
+            whole = file.read_bytes()
+            file.write_bytes(bytes(byte ^ 1 for byte in whole[:100]) + whole[100:])
+        lookup.start()
+        tells(lookup, running, "it knows all")
+        assert lookup.stop() == 0
+        told = lookup.log.count("dropped and made anew: they cannot be read (Corruption")
+        assert told == times, files
+        lookup.start()  # what was written is in a table now, and not in the log of writes alone
+        tells(lookup, running, "it knows all")
+        assert lookup.stop() == 0
+
+
+@pytest.mark.timeout(600)
 def test_a_changelog_that_cannot_be_used_ends_the_look_up_and_not_the_rows(
     kafka_servers: str,
     made: str,

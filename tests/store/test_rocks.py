@@ -94,6 +94,19 @@ def test_a_directory_without_one_of_its_files_is_corrupt(tmp_path: Path, pattern
     store.close()
 
 
+def test_a_damaged_store_is_corrupt_whatever_its_folder_is_called(tmp_path: Path) -> None:
+    """RocksDB's text has the path, and "block" has "lock" in it."""
+    path = tmp_path / "household, LOCK"
+    filled(path)
+    store = Rocks(path, FAMILIES)
+    for each in path.glob("*.sst"):
+        whole = each.read_bytes()
+        each.write_bytes(bytes(byte ^ 1 for byte in whole[:60]) + whole[60:])
+    with pytest.raises(StoreCorrupt):
+        got(store)
+    store.close()
+
+
 def test_what_wiping_would_not_mend_is_an_error_of_the_system(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):

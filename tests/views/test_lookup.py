@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
@@ -20,14 +21,17 @@ from yarl import URL
 from processor.cli.lookup import address, admitted, is_local
 from processor.core.nouns.run import RunParked, WorkflowCompleted
 from processor.core.records.turn import Claim
+from processor.errors import StoreCorrupt
 from processor.kafka.clients.connection import partition_of
 from processor.policy import Status
+from processor.views.fold import VERSION
 from processor.views.place import LogEntry
 from processor.views.stream.lookup.app import WebAddress
 from processor.views.stream.lookup.entries import (
     Change,
     LatestRun,
     Position,
+    anew_because,
     changes,
     entry_of,
     forgotten,
@@ -126,6 +130,12 @@ def test_a_position_is_of_one_log_and_one_fold() -> None:
     for told in (None, b"", b"\xc1", b"[]", forgotten()):
         assert position_of(told, LOG) is None
     assert position_of(value, "another log") is None
+    assert "another log" in anew_because(value, "another log")
+    assert "views rebuild --lookup" in anew_because(forgotten(), LOG)
+    assert "how far" in anew_because(None, LOG)
+    later = msgspec.msgpack.encode(Position(LOG, 2, 0, VERSION + 1))
+    assert position_of(later, LOG) is None
+    assert f"format {VERSION + 1}, and this one has {VERSION}" in anew_because(later, LOG)
     with pytest.raises(UnicodeDecodeError):
         position_key(PARTITION).decode()  # so that it is no workflow id
 
@@ -260,9 +270,15 @@ def test_only_the_hosts_of_the_look_up_are_answered(host: str) -> None:
 
 @pytest.mark.parametrize(
     ("said", "ends"),
-    [("IO error: No space left on device", True), ("IO error: lock /a/LOCK", False)],
+    [
+        ("IO error: No space left on device", OSError),
+        ("Corruption: block checksum mismatch", StoreCorrupt),
+        ("IO error: While lock file: /a/LOCK: Resource temporarily unavailable", None),
+    ],
 )
-def test_a_disk_that_fails_ends_the_look_up(said: str, ends: bool, tmp_path: Any) -> None:
+def test_a_disk_that_fails_ends_the_look_up(
+    said: str, ends: type[Exception] | None, tmp_path: Any
+) -> None:
     async def main() -> None:
         failed = asyncio.get_running_loop().create_future()
         kept: Any = SimpleNamespace(failed=failed, conf=SimpleNamespace(tabledir=tmp_path))
@@ -271,11 +287,12 @@ def test_a_disk_that_fails_ends_the_look_up(said: str, ends: bool, tmp_path: Any
         store.rocksdb_options = SimpleNamespace(open=fails)
         store.url, store.table_name = URL("rocksdb://"), "instances"
         store._dbs, store.read_only = {}, False
-        with pytest.raises(Exception, match="IO error"):
+        with pytest.raises(Exception, match=said):
             store.value(0, b"a")
-        assert failed.done() == ends
-        if ends:
-            with pytest.raises(OSError, match=r"cannot be used \(IO error: No space .*may be del"):
+        assert failed.done() == (ends is not None)
+        if ends is not None:
+            told = r"cannot be used \(IO error: No space .*may be del" if ends is OSError else said
+            with pytest.raises(ends, match=told):
                 await failed
 
     def fails(*_: Any, **__: Any) -> None:

@@ -7,6 +7,7 @@ its changelog or in its recovery stops the rows.
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from processor.views.stream.folds import log_entries
 from processor.views.stream.lookup.entries import (
     LatestRun,
     Position,
+    anew_because,
     changes,
     entry_of,
     position_key,
@@ -31,6 +33,8 @@ from processor.views.stream.lookup.routing import OwnersRouter
 from processor.views.stream.lookup.table import LookupTable
 
 __all__ = ("TOPIC", "LookupApp", "LookupFold", "WebAddress")
+
+_log = logging.getLogger("processor.views")
 
 TOPIC = "lookup"
 """The changelog of the look-up, among the namespace's topics."""
@@ -153,7 +157,15 @@ class LookupApp(ViewsApp):
         ]
 
     def _opened_fold(self, partition: int) -> LookupFold:
-        at = position_of(self.instances.value(partition, position_key(partition)), self._log)
+        kept = self.instances.value(partition, position_key(partition))
+        at = position_of(kept, self._log)
         if at is not None:
             return LookupFold(partition, at, stale=False)
-        return LookupFold(partition, Position(self._log), not self.instances.is_empty(partition))
+        stale = not self.instances.is_empty(partition)
+        if stale:
+            _log.warning(
+                "partition %d of the look-up is made anew from the log: what the table has of it "
+                "is not used, as %s",
+                *(partition, anew_because(kept, self._log)),
+            )
+        return LookupFold(partition, Position(self._log), stale)

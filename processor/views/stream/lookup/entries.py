@@ -20,6 +20,7 @@ __all__ = (
     "Change",
     "LatestRun",
     "Position",
+    "anew_because",
     "changes",
     "entry_of",
     "forgotten",
@@ -59,13 +60,33 @@ def position_key(partition: int) -> bytes:
 
 def position_of(value: bytes | None, log: str) -> Position | None:
     """Return how far a partition is; None where that is not known, or is about another log."""
-    if value is None:
+    found = _read(value)
+    if found is None or found.log != log or found.version != VERSION:
         return None
+    return found
+
+
+def anew_because(value: bytes | None, log: str) -> str:
+    """Return why nothing goes on from a position, for people."""
+    found = _read(value)
+    if found is None:
+        return "it does not say how far it is"
+    if not found.log:
+        return "that was asked for (`processor views rebuild --lookup`)"
+    if found.log != log:
+        return "it is of another log, which was deleted"
+    return (
+        f"it is of another release (format {found.version}, and this one has {VERSION}). Let all "
+        "processes of the look-up be of one release: else it is made anew whenever they share the "
+        "partitions anew"
+    )
+
+
+def _read(value: bytes | None) -> Position | None:
     try:
-        found = _positions.decode(value)
+        return None if value is None else _positions.decode(value)
     except (msgspec.MsgspecError, ValueError):
         return None
-    return found if found.log == log and found.version == VERSION else None
 
 
 def forgotten() -> bytes:

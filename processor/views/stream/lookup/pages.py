@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from faust.types.web import Request, Response
 from faust.web import View
 
+from processor.errors import StoreCorrupt
 from processor.kafka.clients.connection import partition_of
 from processor.views.stream.lookup.app import LookupApp
 from processor.views.stream.lookup.entries import LatestRun
@@ -70,7 +71,11 @@ def _looked_up(app: LookupApp, id: str) -> tuple[dict[str, Any], int]:
         return _problem(503, why)
     if fold.stale:
         return _problem(503, f"partition {partition} is being made anew from the log: try again")
-    entry = app.found(id, partition)
+    try:
+        entry = app.found(id, partition)
+    except StoreCorrupt:
+        why = f"the files of partition {partition} are damaged, and made anew: try again"
+        return _problem(503, why)
     if entry is None:
         behind = app.lag().get(partition)
         return _problem(404, f"no run of {id!r} is known, {behind} records behind the log")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import shutil
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AclOperation, AdminClient, TopicDescription
 from faust.exceptions import ConsistencyError
 
-from processor.errors import TopicsNotReady
+from processor.errors import InvalidArgument, StoreCorrupt, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import MISSING
 from processor.kafka.shards.identity import describe_existing
@@ -59,7 +60,8 @@ class Lookup:
 
         Raises ``BrokerUnreachable``; ``TopicsNotReady`` where the changelog is missing, is
         forbidden, or has another number of partitions than the log; ``ReleaseTooOld`` where a later
-        release wrote to the log; ``ProcessorError`` where another process serves the same folder.
+        release wrote to the log; ``ProcessorError`` where another process serves the same folder;
+        ``InvalidArgument`` where one listens at its address.
         """
         with self._folder.served():
             log, changelog, check = await asyncio.to_thread(self._look)
@@ -78,14 +80,14 @@ class Lookup:
     async def _served(
         self, log: TopicDescription, changelog: TopicDescription, check: Callable[[], None]
     ) -> None:
-        """Run the application, once more where its files are ahead of the changelog."""
+        """Run the application, once more where its files are damaged or ahead of the changelog."""
         data = self._folder.path / TOPIC / str(changelog.topic_id)
         for other in data.parent.glob("*"):
             if other != data:
                 shutil.rmtree(other, ignore_errors=True)
         try:
             await self._once(data, log, check)
-        except ConsistencyError as error:
+        except (ConsistencyError, StoreCorrupt) as error:
             _log.error("the files in %s are dropped and made anew: %s", data, error)
             shutil.rmtree(data)
             await self._once(data, log, check)
@@ -96,7 +98,15 @@ class Lookup:
         app = LookupApp(self._connection, data, log_id, count, self._web, self._standbys)
         add_pages(app, self._admits)
         what = f"look-up of {self._connection.namespace}"
-        await run_until(app, self._stopped, what, check)
+        try:
+            await run_until(app, self._stopped, what, check)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            raise InvalidArgument(
+                f"the look-up cannot listen on {self._web.url}, where another process does: give "
+                "another --web"
+            ) from error
 
 
 def changelog_of(

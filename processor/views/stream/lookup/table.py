@@ -11,6 +11,8 @@ from faust.stores import rocksdb
 from faust.types import TP
 from yarl import URL
 
+from processor.errors import StoreCorrupt
+from processor.store.rocks import is_held, is_of_the_disk
 from processor.views.stream.lookup.entries import Change
 
 __all__ = ("NAME", "LookupStore", "LookupTable")
@@ -31,21 +33,35 @@ _OPTIONS: Final = {
 class LookupStore(rocksdb.Store):
     """Is asked for a partition: Faust's own asks all of them, or that of the event at hand.
 
-    Where its disk fails, so does the application: Faust would go on without it.
+    Where its disk fails, or has lost what was written, so does the application: Faust would go on
+    without it. What is read raises ``OSError`` then, or ``StoreCorrupt``.
     """
 
     app: Any
 
     def value(self, partition: int, key: bytes) -> bytes | None:
-        found: bytes | None = self._db_for_partition(partition).get(key)
+        database = self._db_for_partition(partition)
+        with self._usable():
+            found: bytes | None = database.get(key)
         return found
 
     def keys_of(self, partition: int) -> Iterator[bytes]:
-        yield from self._visible_keys(self._db_for_partition(partition))
+        database = self._db_for_partition(partition)
+        with self._usable():
+            yield from self._visible_keys(database)
 
     def apply_changelog_batch(self, *given: Any, **how: Any) -> None:
         with self._usable():
             super().apply_changelog_batch(*given, **how)
+
+    def persisted_offset(self, tp: TP) -> int | None:
+        with self._usable():
+            found: int | None = super().persisted_offset(tp)
+        return found
+
+    def set_persisted_offset(self, *given: Any) -> None:
+        with self._usable():
+            super().set_persisted_offset(*given)
 
     def _open_for_partition(self, partition: int) -> Any:
         with self._usable():
@@ -56,14 +72,17 @@ class LookupStore(rocksdb.Store):
         try:
             yield
         except Exception as error:  # RocksDB's have no class of their own
-            if "lock" in str(error):  # the process before has not ended yet: Faust tries it again
+            said = str(error)
+            # What has the files has not ended yet, and Faust tries it again; or it is told already.
+            if is_held(said) or self.app.failed.done():
                 raise
-            failed = OSError(
-                f"the table of the look-up in {self.path} cannot be used ({error}): look at the "
-                "room and the permissions there. It is a cache: its folder may be deleted"
-            )
-            if not self.app.failed.done():
-                self.app.failed.set_exception(failed)
+            failed: Exception = StoreCorrupt(f"they cannot be read ({said})")
+            if is_of_the_disk(said):
+                failed = OSError(
+                    f"the table of the look-up in {self.path} cannot be used ({said}): look at the "
+                    "room and the permissions there. It is a cache: its folder may be deleted"
+                )
+            self.app.failed.set_exception(failed)
             raise failed from error
 
 
