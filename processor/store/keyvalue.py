@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left, bisect_right, insort
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 __all__ = ("Durable", "KeyValue", "Memory", "Mutation")
+
+_LOT: Final = 16
+"""Keys that a scan looks up at once: most of them end after a few."""
 
 Mutation: TypeAlias = tuple[str, bytes, bytes | None]
 """Family, key and value of a put; a delete where the value is None."""
@@ -58,9 +61,12 @@ class Memory:
         """Memory survives nothing."""
 
     def scan(self, family: str, first: bytes) -> Iterator[tuple[bytes, bytes]]:
-        order = self._order[family]
-        for key in order[bisect_left(order, first) :]:
-            yield key, self._values[family][key]
+        values, order = self._values[family], self._order[family]
+        at = bisect_left(order, first)
+        while lot := order[at : at + _LOT]:
+            for key in lot:
+                yield key, values[key]
+            at = bisect_right(order, lot[-1])
 
     def last(self, family: str) -> bytes | None:
         order = self._order[family]

@@ -41,6 +41,7 @@ class StateTables:
         self._store = store
         self._projections = Projections(store)
         self._records = self._bytes = 0
+        self._waits = False
         self._projections.meta.identify(identity)
 
     def checkpoint(self) -> Checkpoint:
@@ -54,15 +55,16 @@ class StateTables:
         self._projections.change(changes)
         self._projections.meta.reached(checkpoint)
         self._records += len(group)
+        self._waits = True
         if self._records >= _GROUP_RECORDS or self._bytes >= _GROUP_BYTES:
             self.flush()
 
     def flush(self) -> None:
-        mutations = self._projections.mutations()
-        if mutations:
-            self._store.write(mutations)
-            self._projections = Projections(self._store, self._projections.replaced.first)
+        if self._waits:
+            self._store.write(self._projections.mutations())
+            self._projections.written()
             self._records = self._bytes = 0
+            self._waits = False
 
     def latest(self, workflow_id: str) -> Summary | None:
         return self._projections.runs.latest(workflow_id)

@@ -238,6 +238,13 @@ def test_rows_that_cannot_be_read_are_said_so(store: Store) -> None:
         tables.checkpoint()
 
 
+def test_a_scan_of_many_rows_misses_none_wherever_it_begins(store: Store) -> None:
+    keys = [b"%03d" % number for number in range(100)]
+    store.held.write([("runs", key, key) for key in reversed(keys)])
+    for first in range(100):
+        assert [*store.held.scan("runs", b"%03d" % first)] == [(k, k) for k in keys[first:]]
+
+
 def test_a_store_scans_in_the_order_of_keys_and_keeps_families_apart(store: Store) -> None:
     keys = [b"b", b"a\0", b"a", b"\xff", b"", b"ab"]
     store.held.write([("runs", key, b"1") for key in keys])

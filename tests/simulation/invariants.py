@@ -35,6 +35,7 @@ from processor.simulation.mirror import MIRRORED
 from . import purses, vaults
 from .asking import TOLD
 from .checked import Checked
+from .decoding import decoded_once
 from .invariants_of_activities import check_activities
 from .invariants_of_calls import check_calls, check_in_vain, check_later
 from .invariants_of_children import check_children
@@ -57,6 +58,11 @@ SUCCEEDED_MIN = 0.9
 
 def check(story: Story) -> tuple[list[Reading], Checked]:
     """Check everything; returns what the logs held, and how much was checked."""
+    with decoded_once():
+        return _checked(story)
+
+
+def _checked(story: Story) -> tuple[list[Reading], Checked]:
     checked = Checked()
     readings = [read(story.world, each) for each in range(story.world.broker.partitions)]
     for case in story.cases:

@@ -8,6 +8,7 @@ from random import Random
 
 import pytest
 
+from processor.codec.records import decode
 from processor.core.records.effects import Publish
 from processor.kafka.topics.specs import load_specs
 from processor.shard import dedup
@@ -30,6 +31,9 @@ from processor.simulation.virtual_loop import VirtualLoop
 from processor.simulation.world import Stuck
 
 from . import chaos
+from .decoding import decoded_once
+from .invariants import check
+from .reading import read
 from .story import Story
 
 
@@ -196,3 +200,19 @@ def test_a_run_that_goes_on_and_on_is_stuck(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(Stuck, match=r"is not done after .* has .* events, and goes on and on"):
         story.run()
     story.close()
+
+
+def test_checks_that_share_what_they_decode_leave_it_as_it_is() -> None:
+    story = Story(4)
+    try:
+        story.run()
+        with decoded_once() as known:
+            check(story)
+            first, second = read(story.world, 0), read(story.world, 0)
+    finally:
+        story.close()
+    assert len(first.records) > 100
+    pairs = zip(first.records, second.records, strict=True)
+    assert all(one.record is other.record for one, other in pairs)
+    changed = [data for data, record in known.items() if repr(decode(data)) != repr(record)]
+    assert len(known) > 100 and not changed

@@ -26,9 +26,8 @@ def test_who_looks_begins_where_the_first_one_is_and_finds_what_comes_before_it(
     kept = Projections(store)
 
     def written() -> None:
-        nonlocal kept
         store.write(kept.mutations())
-        kept = Projections(store, kept.replaced.first)
+        kept.written()
 
     for number in range(1, 9):
         kept.replaced.replace(number, b"key-%d" % number)

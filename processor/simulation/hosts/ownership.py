@@ -11,14 +11,14 @@ from functools import partial
 from typing import Protocol, assert_never
 
 from processor.config import Settings
-from processor.core.records.effects import ActivityTask
+from processor.core.records.effects import ActivityTask, SetTimer
 from processor.core.runner import Runners
 from processor.node.life import Blocking, Leave, Life, Owner, Serve, Stopped, Until, Wait
 from processor.node.life import Step as Next
 from processor.node.publishing.faults import PublishingFailed
 from processor.shard.loop import Shard
 from processor.shard.messages.border import Border
-from processor.shard.ports import ShardPorts
+from processor.shard.ports import NEVER_MS, ShardPorts
 from processor.shard.reactions import reaction_to
 from processor.simulation.broker import SimulatedBroker
 from processor.simulation.faults import Faults
@@ -36,6 +36,7 @@ from processor.simulation.hosts.runners import SessionRunners
 from processor.simulation.scheduler import Scheduler, Step
 from processor.simulation.threads import Threads
 from processor.store.keyvalue import Memory
+from processor.store.projections.timers import TimerRows
 from processor.store.tables import StateTables
 
 __all__ = ("Ownership", "OwningProcess", "Setting")
@@ -276,7 +277,7 @@ class Ownership:
             return
         due_ms = shard.next_timer_ms()
         if shard.settled:
-            timers = [*session.tables.timers(clock.now_ms(), 1)]
+            timers = session.timers(clock.now_ms())
             if not timers:
                 return
             due_ms = max(due_ms, timers[0].due_ms)
@@ -327,6 +328,10 @@ class Session:
     def positions(self) -> tuple[int, ...]:
         """The next offset that it reads of each input; 0 before they are open."""
         return self._inbox.positions
+
+    def timers(self, after_ms: int) -> list[SetTimer]:
+        """Return the timers that are written and due next, as ``tables`` has them."""
+        return TimerRows(self._disk).due(after_ms, 1, NEVER_MS)
 
     @property
     def tables(self) -> StateTables:

@@ -24,10 +24,10 @@ __all__ = ("FAMILIES", "Projections")
 class Projections:
     """What a group of records leaves in the tables, over a store that holds what was before.
 
-    ``replaced_from``: no row of ``replaced`` in the store is before it.
+    The next group begins once the rows of this one are ``written``.
     """
 
-    def __init__(self, store: KeyValue, replaced_from: bytes = b"") -> None:
+    def __init__(self, store: KeyValue) -> None:
         self.meta = Meta(store)
         self.runs = Runs(store)
         self.history = History(store)
@@ -36,7 +36,7 @@ class Projections:
         self.parked = Parked(store)
         self.requests = RequestRows(store)
         self.claims = Claims(store)
-        self.replaced = Replaced(store, self.meta, self.history, replaced_from)
+        self.replaced = Replaced(store, self.meta, self.history)
         self.purged = PurgedRows(store, self.runs, self.replaced)
         self.all: tuple[Projection, ...] = tuple(vars(self).values())
         self._handlers: dict[type, tuple[Handler, ...]] = {}
@@ -65,6 +65,10 @@ class Projections:
 
     def mutations(self) -> list[Mutation]:
         return [row for each in self.all for row in each.mutations()]
+
+    def written(self) -> None:
+        for each in self.all:
+            each.written()
 
 
 FAMILIES: Final = tuple(family for each in Projections(Memory()).all for family in each.families)

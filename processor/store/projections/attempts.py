@@ -50,6 +50,10 @@ class Attempts:
             mutations.append(("activities", place_key(run_id, id), packed))
         return mutations
 
+    def written(self) -> None:
+        self._rows.clear()
+        self._unseen.clear()
+
     def open_attempts(self, run_id: str | None) -> Iterator[OpenAttempt]:
         """Yield those that are written, of one run or of all."""
         prefix = b"" if run_id is None else run_id.encode() + b"\0"

@@ -31,6 +31,9 @@ class Claims:
             for offset, claim in self._rows.items()
         ]
 
+    def written(self) -> None:
+        self._rows.clear()
+
     def change(self, claims: Mapping[int, ClaimRow | None]) -> None:
         self._rows.update(claims)
 

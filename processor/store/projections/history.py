@@ -34,6 +34,9 @@ class History:
             for first, value in rows.items()
         ]
 
+    def written(self) -> None:
+        self._rows.clear()
+
     def forget(self, run_id: str, first: int) -> None:
         self._rows.setdefault(run_id, {})[first] = None
 

@@ -40,6 +40,9 @@ class Meta:
             rows.append(("meta", _CHECKPOINT, pack(_row(self._checkpoint))))
         return rows
 
+    def written(self) -> None:
+        self._mark = self._checkpoint = None
+
     def identify(self, identity: str) -> None:
         """Name the log. Raises ``StoreCorrupt`` where the tables are those of another one."""
         held = self._store.get("meta", _IDENTITY)

@@ -34,6 +34,9 @@ class Parked:
     def mutations(self) -> list[Mutation]:
         return [("parked", id.encode(), value) for id, value in self._rows.items()]
 
+    def written(self) -> None:
+        self._rows.clear()
+
     def parked(self) -> Iterator[str]:
         """Yield those that are written."""
         for key, _ in self._store.scan("parked", b""):

@@ -29,3 +29,6 @@ class Projection(Protocol):
 
     def mutations(self) -> Sequence[Mutation]:
         """Return the rows that the group changes, each once."""
+
+    def written(self) -> None:
+        """Forget the rows of the group: the store has them now, and the next group begins."""

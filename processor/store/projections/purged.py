@@ -31,6 +31,9 @@ class PurgedRows:
     def mutations(self) -> list[Mutation]:
         return [("purged", key, value) for key, value in self._rows.items()]
 
+    def written(self) -> None:
+        self._rows.clear()
+
     def _put(self, record: PurgedRecord, confirmed: Confirmed) -> None:
         self._rows[number_key(record.time_ms) + record.run_id.encode()] = confirmed.key
 

@@ -30,12 +30,12 @@ class Replaced:
 
     families = ("replaced",)
 
-    def __init__(self, store: KeyValue, meta: Meta, history: History, first: bytes) -> None:
+    def __init__(self, store: KeyValue, meta: Meta, history: History) -> None:
         self._store = store
         self._meta = meta
         self._history = history
         self._rows: dict[bytes, bytes | None] = {}
-        self.first = first
+        self.first = b""
 
     def takes(self) -> Mapping[type, Handler]:
         return {
@@ -50,6 +50,9 @@ class Replaced:
     def mutations(self) -> list[Mutation]:
         self.first = min(self.first, *self._rows) if self._rows else self.first
         return [("replaced", key, value) for key, value in self._rows.items()]
+
+    def written(self) -> None:
+        self._rows.clear()
 
     def replaced(self, below: int, limit: int) -> list[Row]:
         """Return those that are written: see ``Tables.replaced``."""

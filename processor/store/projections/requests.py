@@ -56,6 +56,9 @@ class RequestRows:
             for name, known in self._rows.items()
         ]
 
+    def written(self) -> None:
+        self._rows.clear()
+
     def change(self, rows: Sequence[Row]) -> None:
         self._rows.update(rows)
 

@@ -47,6 +47,10 @@ class Runs:
         ]
         return rows
 
+    def written(self) -> None:
+        self._summaries.clear()
+        self._latest.clear()
+
     def holds(self, run_id: str) -> bool:
         return run_id in self._summaries
 

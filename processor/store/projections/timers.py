@@ -29,6 +29,9 @@ class TimerRows:
     def mutations(self) -> list[Mutation]:
         return [("timers", key, packed) for key, packed in self._rows.items()]
 
+    def written(self) -> None:
+        self._rows.clear()
+
     def due(self, after_ms: int, limit: int, until_ms: int) -> list[SetTimer]:
         """Return those that are written: see ``Tables.timers``."""
         rows: list[SetTimer] = []
