@@ -120,7 +120,9 @@ MUTATIONS: Sequence[Mutation] = (
         200,
         known=90,
     ),
-    Mutation("owed", "known records may be owed", log.owed_only_if_new, LOST_EFFECTS, 200, known=5),
+    Mutation(
+        "owed", "known records may be owed", log.owed_only_if_new, LOST_EFFECTS, 200, known=33
+    ),
     Mutation(
         "owed",
         "refusals that nobody waits for are kept",
@@ -262,7 +264,7 @@ MUTATIONS: Sequence[Mutation] = (
         (TABLES, *NOT_CONTIGUOUS),
         20,
     ),
-    Mutation("owed", "lost attempts are reported", log.nothing_lost, (STUCK,), 50),
+    Mutation("owed", "lost attempts are reported", log.nothing_lost, (STUCK,), 50, known=11),
     Mutation(
         "counts once",
         "the next owner knows which messages were taken",

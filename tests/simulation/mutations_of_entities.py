@@ -58,7 +58,7 @@ OF_ENTITIES: Sequence[Mutation] = (
         entities.callers_forgotten,
         (STUCK,),
         100,
-        known=4,
+        known=26,
     ),
     Mutation(
         "entities",

@@ -35,7 +35,7 @@ OF_HANDLERS: Sequence[Mutation] = (
         handlers.handed_events_dropped,
         (STUCK,),
         100,
-        known=8,
+        known=38,
     ),
     Mutation(
         "handlers",

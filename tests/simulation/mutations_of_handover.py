@@ -34,6 +34,7 @@ OF_HANDOVER: Sequence[Mutation] = (
         handover.two_paths,
         (_ONE_PATH, STUCK, *CALLS),
         50,
+        known=11,
     ),
     Mutation(
         "calls",
@@ -49,7 +50,7 @@ OF_HANDOVER: Sequence[Mutation] = (
         handover.owed_are_not_handed_over,
         (STUCK, *CALLS),
         50,
-        known=5,
+        known=35,
     ),
     Mutation(
         "calls",

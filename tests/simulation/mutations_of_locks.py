@@ -20,7 +20,7 @@ OF_LOCKS: Sequence[Mutation] = (
         locks.as_they_are_named,
         (STUCK,),
         200,
-        known=1,
+        known=6,
     ),
     Mutation(
         "locks",

@@ -37,6 +37,7 @@ OF_PROMISES: Sequence[Mutation] = (
         promises.keys_used_up_by_refusals,
         (STUCK,),
         100,
+        known=39,
     ),
     Mutation(
         "counts once",

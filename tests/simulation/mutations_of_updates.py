@@ -27,7 +27,7 @@ OF_UPDATES: Sequence[Mutation] = (
         updates.updates_of_starts_dropped,
         (STUCK,),
         50,
-        known=5,
+        known=14,
     ),
     Mutation(
         "updates",
