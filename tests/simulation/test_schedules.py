@@ -1,4 +1,7 @@
-"""Schedules over a year in which processes die while runs begin: each time has its run, once."""
+"""Schedules over a year in which processes die while runs begin: each time has its run, once.
+
+Runs that are over are purged after two weeks, and cleaners go over the logs.
+"""
 
 from __future__ import annotations
 
@@ -33,12 +36,20 @@ from .story import PAYLOADS
 SCHEDULES: Final = int(os.environ.get("SCHEDULES", 6))
 """``make many`` has 1,000."""
 
+_TOGETHER_MAX: Final = 50
+"""Schedules in one world. More of them have another year, one after the other."""
+
+_CACHED_SHARE: Final = 3
+"""For so many schedules a shard keeps one run in memory: most are replayed when they are due."""
+
 _DAY_MS: Final = 86_400_000
 _YEAR_MS: Final = 365 * _DAY_MS
 _LAST_KILL: Final = 360
 """The day: a takeover may take three more."""
 
 _DAYS_BETWEEN_KILLS: Final = 3
+_DAYS_BETWEEN_PURGES: Final = 7
+_KEPT_MS: Final = 14 * _DAY_MS
 _POLICIES: Final = (
     "buffer-all",
     "skip",
@@ -63,7 +74,7 @@ class Year:
         world = self.world = World(seed, 4, _FAULTS, Settings(cached_runs_max=cached))
         registry = Registry([daily], [], Injected(PAYLOADS))
         self._code = Code(registry, WorkflowRunners(registry, world._setting.settings), None)
-        self.kills = 0
+        self.kills = self.removed = 0
         for name in ("a", "b", "c"):
             world.host(name, self._code)
         for partition in range(4):
@@ -92,6 +103,8 @@ class Year:
             due_ms = next(self.whens[id].after(START_MS + day * _DAY_MS))
             late_ms = scheduler.random.choice((0, 1, 5, 20, 50, 200))
             scheduler.after(due_ms + late_ms - scheduler.now_ms, "a kill", self._kill)
+        for day in range(0, 365, _DAYS_BETWEEN_PURGES):
+            scheduler.after(day * _DAY_MS, "a purge", self._purge)
         while scheduler.step(START_MS + _YEAR_MS):
             pass
 
@@ -128,6 +141,18 @@ class Year:
         back_ms = random.choice((1, 60)) * 3_600_000
         world.scheduler.after(back_ms, "a restart", lambda: world.restart(name))
 
+    def _purge(self) -> None:
+        """Give up what has been over for long; then a cleaner goes over the log of each shard."""
+        world = self.world
+        old_ms = world.scheduler.now_ms - _KEPT_MS
+        for partition, name in world.owners.items():
+            log, owner = world.broker.logs[partition], world.hosts[name].ownerships.get(partition)
+            if owner is not None and owner.session is not None:
+                for run in owner.session.tables.runs(""):
+                    if run.closed_ms is not None and run.closed_ms < old_ms:
+                        owner.do(lambda shard, run=run: shard.purge(run.workflow_id, run.run_id))
+            self.removed += log.compact(log.cleanable())
+
     def _take(self, partition: int, to: str) -> None:
         if self.world.hosts[to].alive:
             self.world.assign(partition, to)
@@ -135,8 +160,13 @@ class Year:
 
 @pytest.mark.timeout(300 + SCHEDULES * 60)
 def test_each_time_of_a_year_has_its_run_once_or_was_left_out_by_its_policy() -> None:
-    """Few runs stay in memory, so that schedules are replayed when they are due."""
-    year = Year(1, SCHEDULES, cached=2)
+    """Each world has another seed."""
+    for number, first in enumerate(range(0, SCHEDULES, _TOGETHER_MAX), 1):
+        count = min(SCHEDULES - first, _TOGETHER_MAX)
+        _check(Year(number, count, cached=max(count // _CACHED_SHARE, 1)))
+
+
+def _check(year: Year) -> None:
     year.run()
     begun = Counter(each.key.decode() for each in year.world.broker.published() if each.key)
     assert max(begun.values()) == 1
@@ -151,4 +181,6 @@ def test_each_time_of_a_year_has_its_run_once_or_was_left_out_by_its_policy() ->
         assert not left_out or policy not in ("buffer-all", "allow-all"), f"{id}: {policy}"
     assert skipped.total() > 0, "while nobody worked several times passed"
     assert year.kills > 100 and not year.world.broker.dead_letters
+    written = sum(log.end for log in year.world.broker.logs)
+    assert year.removed > written / 3, "cleaners take what was purged"
     year.world.close()
