@@ -19,7 +19,7 @@ from processor.views.tables.stored import TableRows, read_tables
 from processor.workflow._engine import watchdog
 
 from .runs import started, turn
-from .test_tables import by_run, entries, kept
+from .test_tables import by_run, entries, kept, rows_of
 
 
 class Mute(Exception):
@@ -97,6 +97,22 @@ def test_a_function_that_never_ends_is_interrupted(monkeypatch: pytest.MonkeyPat
     assert "the function did not give control back for" in table.error
     assert "test_hostile_tables.py" in table.error
     assert "Let it do less for an event" in table.error
+
+
+def test_many_short_calls_are_not_one_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watchdog, "INTERRUPT_S", 0.2)
+    monkeypatch.setattr(watchdog, "LOOK_EVERY_S", 0.02)
+    monkeypatch.setattr(watchdog, "_local", threading.local())
+
+    def works(row: int | None, event: views.RunEvent) -> int:
+        ends = time.thread_time() + 0.03
+        while time.thread_time() < ends:
+            pass
+        return (row or 0) + 1
+
+    table = kept(views.table("seen", key=lambda event: "all")(works))
+    table.take(entries(*(turn(f"{number}/1", 0, started()) for number in range(30))))
+    assert (table.error, rows_of(table)) == ("", {"all": 30})
 
 
 @workflow.define

@@ -186,6 +186,8 @@ def test_a_wrong_key_stops_the_table(given: Any, says: str) -> None:
 @pytest.mark.parametrize(
     ("given", "rows"),
     [
+        (None, {}),
+        ("x" * 500, {"x" * 500: 1}),
         (["b", "a", "b"], {"a": 1, "b": 1}),
         (("a",), {"a": 1}),
         ({"a", "b"}, {"a": 1, "b": 1}),
@@ -201,7 +203,17 @@ def test_an_event_may_be_for_several_rows_each_once(given: Any, rows: dict[str, 
 
     table = kept(count)
     table.take(entries(turn("a/1", 0, started())))
-    assert rows_of(table) == rows
+    assert (table.error, rows_of(table)) == ("", rows)
+
+
+def test_a_row_that_is_not_there_is_none_whatever_the_type_of_rows() -> None:
+    @views.table("seen", key=by_run)
+    def count(row: int, event: views.RunEvent) -> int:
+        return (row or 0) + 1
+
+    table = kept(count)
+    table.take(entries(turn("a/1", 0, started(), StatusSet(b"1"))))
+    assert (table.error, rows_of(table)) == ("", {"a": 2})
 
 
 def test_a_function_with_a_third_parameter_is_told_for_which_row_it_is_called() -> None:
@@ -391,6 +403,11 @@ def test_wrong_tables_are_refused() -> None:
 
     def four(row: Any, event: Any, key: str, more: Any) -> Any: ...
 
+    class CallableObject:
+        def __call__(self, row: Any, event: Any) -> Any: ...
+
+    with pytest.raises(InvalidArgument, match="put it on a plain function"):
+        views.table("a", key=by_run)(CallableObject())
     for wrong in (lambda row: row, four):
         with pytest.raises(InvalidArgument, match="two parameters, row and event, or a third one"):
             views.table("a", key=by_run)(wrong)
