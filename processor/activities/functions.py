@@ -168,10 +168,11 @@ class Functions:
         if self._left.is_full(definition):
             return _Refused()
         self._timeouts.begin(attempt)
-        attempt.call = call = self._threads.begun(definition.name)
+        call = self._threads.begun(definition.name)
         result: Any = _NOTHING
         try:
             try:
+                attempt.call = call  # here, since it may be interrupted from now on
                 if attempt.stops:  # as late as that: whoever asks it to stop looks at the call
                     raise asyncio.CancelledError
                 if attempt.is_timed:

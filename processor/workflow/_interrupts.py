@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+from typing import NoReturn
 
 __all__ = ("interrupt", "take_back")
 
@@ -27,9 +28,23 @@ def take_back() -> None:
     look for it at each call of a function from now on; and 3.11 never comes back from there where
     a profiler or a debugger is set.
     """
+    other: BaseException | None = None
     try:
-        interrupt(threading.get_ident(), _TakenBack)
-        while True:
-            pass
+        try:
+            _catch()
+        except _TakenBack:
+            raise
+        except BaseException as error:  # what a signal raises comes first, and ours is still sent
+            other = error
+            _catch()
     except _TakenBack:
+        pass
+    if other is not None:
+        raise other
+
+
+def _catch() -> NoReturn:
+    """Wait for an error of ours. Whatever was sent to this thread before is replaced by it."""
+    interrupt(threading.get_ident(), _TakenBack)
+    while True:
         pass

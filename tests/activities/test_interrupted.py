@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -18,10 +19,11 @@ from processor import (
     RetryPolicy,
     Settings,
     Worker,
+    WorkflowFailed,
     activity,
     workflow,
 )
-from processor.activities.threads import ActivityThreads
+from processor.activities.threads import ActivityThreads, ThreadCall
 
 ONCE = RetryPolicy(maximum_attempts=1)
 SAID: list[str] = []
@@ -206,3 +208,29 @@ def test_no_interruption_outlives_its_function() -> None:
         threads.submit(job).result()
     assert hit[0] > 0
     threads.shutdown()
+
+
+def test_what_is_interrupted_at_once_has_ended_also_under_a_debugger(tmp_path: Path) -> None:
+    """Else it counts for ever as a function that goes on, and such are not called any more."""
+    seen: list[ThreadCall] = []
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_name != "_in_thread":
+            return None
+        call = frame.f_locals["attempt"].call
+        if event == "line" and call is not None and not seen:
+            seen.append(call)
+            call.interrupt()
+        return trace
+
+    async def talk(client: Client) -> None:
+        handle = await client.start(order, "too_slow")
+        with pytest.raises(WorkflowFailed):
+            await handle.result()
+        assert [call.running for call in seen] == [False]
+
+    threading.settrace(trace)
+    try:
+        run(tmp_path, talk)
+    finally:
+        threading.settrace(None)  # type: ignore[arg-type]
