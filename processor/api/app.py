@@ -39,6 +39,11 @@ _KEEP_ALIVE_S: Final = 15.0
 _GRACE_S: Final = 30.0
 """How much longer than a wait a request may take in all."""
 
+_STOPS: Final = (
+    "this server stopped before it had the answer: ask again. What was asked for may be done all "
+    "the same; with its Idempotency-Key it counts once"
+)
+
 NO_FIGURES: Final[Mapping[str, Any]] = MappingProxyType({})
 EVENTS: Final = "text/event-stream; charset=utf-8"
 NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
@@ -84,6 +89,10 @@ class Api:
             response = await self._response(request)
         except Exception as error:  # whatever it is, the caller is told
             response = _failed(error)
+        except asyncio.CancelledError:  # the server stops, and has waited for long enough
+            cut = _failed(HttpProblem(503, _STOPS))
+            await cut.send(self._guard.headers(request), receive, send)
+            raise
         await response.send(self._guard.headers(request), receive, send)
 
     async def _response(self, request: ApiRequest) -> Response:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
-from typing import Literal
+from typing import Literal, TypeVar
 
 from processor.api.auth.callers import Auth
 from processor.api.options import HttpOptions
@@ -14,6 +14,8 @@ from processor.api.problems import HttpProblem
 from processor.client import Client
 
 __all__ = ("ServedNamespace",)
+
+T = TypeVar("T")
 
 
 class ServedNamespace:
@@ -26,10 +28,13 @@ class ServedNamespace:
         self.auth = Auth(options, namespace)
         self._watches: Counter[str] = Counter()
         self._stopping = asyncio.Event()
+        self._waits: set[asyncio.Timeout] = set()
 
     def stop(self) -> None:
         """Let what waits and what streams come to its end."""
         self._stopping.set()
+        for wait in self._waits:
+            wait.reschedule(0)
 
     @property
     def is_stopping(self) -> bool:
@@ -42,6 +47,23 @@ class ServedNamespace:
                 await self._stopping.wait()
         except TimeoutError:
             pass
+
+    async def waited(self, work: Awaitable[T]) -> T:
+        """Return what work returns that may take long.
+
+        Raises ``TimeoutError`` where the server is to stop before, as where the time is up.
+        """
+        wait = asyncio.timeout(0 if self.is_stopping else None)
+        try:
+            async with wait:
+                self._waits.add(wait)
+                return await work
+        except TimeoutError as error:
+            if wait.expired():
+                raise TimeoutError("this server stops and waits no longer: ask again") from error
+            raise
+        finally:
+            self._waits.discard(wait)
 
     @contextmanager
     def watching(self, what: Literal["requests", "streams"] = "requests") -> Iterator[None]:

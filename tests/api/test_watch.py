@@ -16,6 +16,7 @@ import pytest
 from processor import Client, Worker, WorkflowNotFound
 from processor.api import HttpOptions
 from processor.api import app as api_app
+from processor.api import server as api_server
 from processor.api.running import served
 from tests.api.serving import BASE, CODE, Basket, at_port
 
@@ -248,6 +249,33 @@ def test_a_stream_that_is_never_read_is_cut(
     over_a_socket(tmp_path, work, watches_max=1, send_s=0.3)
 
 
+def test_what_a_server_cuts_short_as_it_stops_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as a question to a shard that does not answer."""
+    monkeypatch.setattr(api_server, "_SHUTDOWN_S", 1)
+
+    async def never(*_: object, **__: object) -> None:
+        await asyncio.Event().wait()
+
+    async def main() -> None:
+        path = f"embedded:{tmp_path / 'state'}"
+        async with asyncio.timeout(60), Worker(path, **CODE), Client(path) as client:
+            async with served(client, "default", HttpOptions(port=0)) as server:
+                http = httpx.AsyncClient(base_url=server.url, timeout=60)
+                monkeypatch.setattr(client._calls.gateway, "request", never)
+                asking = asyncio.create_task(http.post(f"{BASE}/instances/b/events/x", json=1))
+                while not server.requests_running:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
+            found = await asking
+            assert found.status_code == 503 and found.json()["retryable"]
+            assert "may be done all the same" in found.json()["detail"]
+            await http.aclose()
+
+    asyncio.run(main())
+
+
 def test_a_server_that_stops_ends_what_waits(tmp_path: Path) -> None:
     async def main() -> None:
         path = f"embedded:{tmp_path / 'state'}"
@@ -267,8 +295,27 @@ def test_a_server_that_stops_ends_what_waits(tmp_path: Path) -> None:
 
                 watching = asyncio.create_task(watch())
                 waiting = asyncio.create_task(http.get(f"{url}?wait=60"))
-                while not seen or server.requests_running < 2:
+                other = {"arguments": ["bob"]}
+                waits = {"prefer": "wait=60"}
+                azure = "/runtime/webhooks/durabletask/orchestrators/Basket/c"
+                others = [
+                    (202, http.post(f"{BASE}/workflows/Basket/runs", json=other, headers=waits)),
+                    (202, http.post(f"{azure}?timeout=60&pollingInterval=1", json="bob")),
+                    (202, http.get(f"{url}/result", params={"wait": 60})),
+                    (504, http.get(f"{url}/values/never", params={"wait": 60})),
+                ]
+                asking = [asyncio.create_task(each) for _, each in others]
+                while not seen or server.requests_running < 6:
                     await asyncio.sleep(0.01)
+                while len([run async for run in client.list()]) < 3:
+                    await asyncio.sleep(0.01)
+                await asyncio.sleep(0.1)
+                stopped = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - stopped < 4, "nothing was cut short"
+            found = [await each for each in asking]
+            assert [each.status_code for each in found] == [status for status, _ in others]
+            assert all(each.headers["location"] for each in found[:3])
+            assert "server stops" in found[3].json()["detail"]
             await watching
             assert seen[0] == "WorkflowStarted" and "end" not in seen
             assert (await waiting).json()["status"] == "running"

@@ -129,7 +129,7 @@ async def _begun(call: HttpCall, name: str, args: tuple[Any, ...], id: str | Non
             raise HttpProblem(400, str(error)) from error
         try:
             if timeout is not None:
-                return HttpAnswer(await handle.result(wait_s))
+                return HttpAnswer(await call.api.waited(handle.result(wait_s)))
         except TimeoutError:
             pass
         except WorkflowError:

@@ -68,8 +68,10 @@ async def call_entity(call: HttpCall) -> HttpAnswer:
     """Let an entity do an operation, and answer with its result; ``Idempotency-Key``: once."""
     wait_s = call.bounded(call.wait_s if call.query.wait is None else call.query.wait)
     with call.watching():
-        found = await _entity(call).call(
-            call.path["operation"], *call.body.arguments, key=call.key, timeout=wait_s
+        found = await call.api.waited(
+            _entity(call).call(
+                call.path["operation"], *call.body.arguments, key=call.key, timeout=wait_s
+            )
         )
     return HttpAnswer(ResultView(found))
 

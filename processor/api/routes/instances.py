@@ -351,7 +351,7 @@ async def read_result(call: HttpCall) -> HttpAnswer:
     try:
         wait_s = call.wait_s if call.query.wait is None else call.query.wait
         with call.watching():
-            result = await handle.result(call.bounded(wait_s or 0.0))
+            result = await call.api.waited(handle.result(call.bounded(wait_s or 0.0)))
     except TimeoutError:
         run = await handle.describe()
         if run.view is not None and not run.status.is_open:

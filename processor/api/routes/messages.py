@@ -173,7 +173,8 @@ async def update(call: HttpCall) -> HttpAnswer:
             sent = await call.handle.start_update(call.path["name"], *call.body.arguments, id=id)
         with suppress(TimeoutError):
             if waits:
-                return HttpAnswer(UpdateResult(id, sent.run_id, await sent.result(wait_s)))
+                result = await call.api.waited(sent.result(wait_s))
+                return HttpAnswer(UpdateResult(id, sent.run_id, result))
     place = call.url("instances", call.path["id"], "updates", id, run_id=sent.run_id)
     return HttpAnswer(UpdateTaken(id, sent.run_id), 202, call.later(place))
 
@@ -190,7 +191,7 @@ async def outcome(call: HttpCall) -> HttpAnswer:
     sent = call.handle.update_handle(call.path["update"])
     try:
         with call.watching():
-            result = await sent.result(call.bounded(call.query.wait))
+            result = await call.api.waited(sent.result(call.bounded(call.query.wait)))
     except TimeoutError:
         run = await call.handle.describe()
         if run.view is not None:
@@ -206,7 +207,8 @@ async def outcome(call: HttpCall) -> HttpAnswer:
 async def value(call: HttpCall) -> HttpAnswer:
     """Return a value that the run has set, or wait until it is set."""
     with call.watching():
-        found = await call.handle.value(call.path["name"], timeout=call.bounded(call.query.wait))
+        wait_s = call.bounded(call.query.wait)
+        found = await call.api.waited(call.handle.value(call.path["name"], timeout=wait_s))
     return HttpAnswer(ValueView(found))
 
 

@@ -161,7 +161,7 @@ async def _waited(call: HttpCall, handle: Handle[Any], wait_s: float | None) -> 
         return HttpAnswer(told, 202, headers)
     applied = {"preference-applied": f"wait={wait_s:g}"}
     try:
-        result = await handle.result(wait_s)
+        result = await call.api.waited(handle.result(wait_s))
     except TimeoutError:
         return HttpAnswer(told, 202, {**headers, **applied})
     except WorkflowError as error:
