@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import multiprocessing
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -229,6 +230,54 @@ def test_a_dead_members_shards_are_taken_over(connection: KafkaSettings, tmp_pat
             await until(lambda: len(survivor.shards) == PARTITIONS, "the takeover")
             print(f"a killed member's shards are taken over after {time.monotonic() - begun:.2f} s")
             assert time.monotonic() - begun < SETTINGS.session_timeout_s + 6
+
+    run(test)
+
+
+async def die_while_it_gives_up(connection: KafkaSettings, ready: Path) -> None:
+    async with member(connection, "a") as it:
+        it.membership._revoke = dies
+        await until(lambda: len(it.shards) == PARTITIONS, "all shards")
+        await asyncio.to_thread(ready.touch)
+        await asyncio.sleep(300)
+
+
+async def dies(partition: int) -> None:
+    os._exit(1)
+
+
+def die_in_a_process(servers: str, namespace: str, ready: Path) -> None:
+    asyncio.run(die_while_it_gives_up(KafkaSettings(servers, namespace), ready))
+
+
+@pytest.mark.parametrize("looks", ["who came back", "the other one", "both"])
+def test_what_a_member_had_given_up_when_it_died_is_somebodys_again(
+    connection: KafkaSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: str
+) -> None:
+    """A static member that comes back in time begins no generation: nobody would have it."""
+
+    async def test() -> None:
+        ready = tmp_path / "ready"
+        process = multiprocessing.get_context("spawn").Process(
+            target=die_in_a_process, args=(connection.servers, connection.namespace, ready)
+        )
+        process.start()
+        await until(ready.exists, "all shards")
+        async with member(connection, "b") as other:
+            if looks == "who came back":
+                monkeypatch.setattr(other.membership._unassigned, "poll", lambda: None)
+            await asyncio.to_thread(process.join, 20)
+            async with member(connection, "a") as again:
+                if looks == "the other one":
+                    monkeypatch.setattr(again.membership._unassigned, "poll", lambda: None)
+
+                def whole() -> bool:
+                    return len(again.shards) == PARTITIONS - len(other.shards) == 2
+
+                took_s = await until(whole, "a share for each")
+                print(f"all shards are somebody's after {took_s:.2f} s")
+                assert not again.shards & other.shards
+                assert again.error is None and other.error is None
 
     run(test)
 

@@ -36,6 +36,7 @@ from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import forbidding, made
 from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
+from processor.kafka.group.unassigned import Unassigned
 from processor.node.membership import Assignments, Confirmations
 from processor.node.publishing.steps import Standing
 
@@ -85,6 +86,7 @@ class Membership:
         self._leave = True
         self._config = self._consumer_config(connection, settings)
         self._consumer = made(Consumer, self._config)
+        self._unassigned = Unassigned(connection, self._group, self._topic, self._subscribe)
         self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
 
     @property
@@ -167,18 +169,22 @@ class Membership:
         former, self._consumer = self._consumer, made(Consumer, self._config)
         abandon(former)
 
-    def _serve(self, consumer: Consumer) -> None:
-        consumer.subscribe(
-            [self._topic],
+    def _subscribe(self, topic: str) -> None:
+        self._consumer.subscribe(
+            [topic],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
         )
+
+    def _serve(self, consumer: Consumer) -> None:
+        self._subscribe(self._topic)
         while not self._closing:
             message = consumer.poll(_POLL_S)
             if message is not None:
                 self._note_error(message)
             self._confirm()
+            self._unassigned.poll()
         if self._leave:
             leave(consumer)
 
@@ -191,6 +197,7 @@ class Membership:
         consumer.incremental_assign(quiet)
         consumer.pause(quiet)
         gained = [place.partition for place in places]
+        self._unassigned.generation()
         self._assignments.assigned(consumer.consumer_group_metadata(), gained)
         for partition in gained:
             self._loop.call_soon_threadsafe(self._assign, partition)

@@ -21,6 +21,7 @@ from processor.kafka.clients.faults import MISSING, forbidding, made
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.group.static_member import abandon, is_shut_out, leave
+from processor.kafka.group.unassigned import Unassigned
 from processor.kafka.queues.positions import GroupPositions
 from processor.kafka.queues.tasks import OpenTasks, TaskRunner
 from processor.kafka.transport import KafkaTransport
@@ -62,7 +63,6 @@ class QueueConsumer:
         member: str | None = None,
     ) -> None:
         self._tasks = OpenTasks(transport, queue, run, partitions, self._has_room)
-        self._topic = self._tasks.topic
         namespace = transport.connection.namespace
         self._remedy = f"processor topics apply --namespace {namespace} --queue {queue}"
         self._slots = slots
@@ -76,7 +76,14 @@ class QueueConsumer:
         self._stopping = False
         self._config = self._consumer_config(transport, member)
         self._consumer = made(Consumer, self._config)
+        self._unassigned = Unassigned(
+            transport.connection, self._topic, self._topic, self._subscribe
+        )
         self._thread = Thread(target=self._run, name=f"kafka queue {queue}", daemon=True)
+
+    @property
+    def _topic(self) -> str:
+        return self._tasks.topic
 
     def start(self) -> None:
         self._thread.start()
@@ -135,7 +142,7 @@ class QueueConsumer:
 
     def _run(self) -> None:
         try:
-            self._subscribe()
+            self._subscribe(self._topic)
             while not self._stopping:
                 try:
                     self._poll()
@@ -151,9 +158,9 @@ class QueueConsumer:
         finally:
             self._consumer.close()
 
-    def _subscribe(self) -> None:
+    def _subscribe(self, topic: str) -> None:
         self._consumer.subscribe(
-            [self._topic],
+            [topic],
             on_assign=self._on_assign,
             on_revoke=self._on_revoke,
             on_lost=self._on_lost,
@@ -169,7 +176,7 @@ class QueueConsumer:
         former, self._consumer = self._consumer, made(Consumer, self._config)
         abandon(former)
         sleep(_REJOIN_S)
-        self._subscribe()
+        self._subscribe(self._topic)
 
     def _poll(self) -> None:
         if self._rewind:
@@ -185,6 +192,7 @@ class QueueConsumer:
         if monotonic() >= self._commit_due:
             self._commit(self._positions.partitions, asynchronous=True)
             self._commit_due = monotonic() + _COMMIT_EVERY_S
+        self._unassigned.poll()
 
     def _arrived(self, message: Message) -> bool:
         error = message.error()
@@ -244,6 +252,7 @@ class QueueConsumer:
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign(list(places))
         self._paused = False
+        self._unassigned.generation()
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         if consumer is self._consumer:
