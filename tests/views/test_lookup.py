@@ -21,11 +21,12 @@ from yarl import URL
 from processor.cli.lookup import address, admitted, is_local
 from processor.core.nouns.run import RunParked, WorkflowCompleted
 from processor.core.records.turn import Claim
-from processor.errors import StoreCorrupt
+from processor.errors import ProcessorError, StoreCorrupt
 from processor.kafka.clients.connection import partition_of
 from processor.policy import Status
 from processor.views.fold import VERSION
 from processor.views.place import LogEntry
+from processor.views.stream import running
 from processor.views.stream.lookup.app import WebAddress
 from processor.views.stream.lookup.entries import (
     Change,
@@ -297,5 +298,49 @@ def test_a_disk_that_fails_ends_the_look_up(
 
     def fails(*_: Any, **__: Any) -> None:
         raise Exception(said)  # as RocksDB's binding does
+
+    asyncio.run(main())
+
+
+def test_a_disk_that_was_full_while_the_table_recovers_ends_the_look_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Faust's start ends when the table is recovered, which it tries again and again."""
+    monkeypatch.setattr(running, "_STOP_S", 0.2)
+
+    async def never() -> None:
+        await asyncio.Event().wait()
+
+    async def at_once() -> None:
+        pass
+
+    def made(stop: Any) -> Any:
+        failed = asyncio.get_running_loop().create_future()
+        rest = {"crashed": False, "close": lambda: None, "lag": dict}
+        return SimpleNamespace(failed=failed, start=never, stop=stop, **rest)
+
+    async def main() -> None:
+        stopped = asyncio.Event()
+        for stop, kind in ((at_once, OSError), (never, ProcessorError)):
+            app = made(stop)
+            app.failed.set_exception(OSError("the disk is full"))
+            with pytest.raises(kind, match="the disk is full"):
+                await running.run_until(app, stopped, "look-up of shop", lambda: None)
+        stopped.set()
+        await running.run_until(made(at_once), stopped, "look-up of shop", lambda: None)
+
+    asyncio.run(asyncio.wait_for(main(), 60))
+
+
+def test_what_has_failed_writes_no_more() -> None:
+    """Faust writes once more as it stops; that would fail as well, and it would not stop."""
+
+    async def main() -> None:
+        failed = asyncio.get_running_loop().create_future()
+        failed.set_exception(OSError("the disk is full"))
+        store: Any = LookupStore.__new__(LookupStore)
+        store.app = SimpleNamespace(failed=failed)
+        store.apply_changelog_batch([object()])
+        assert str(failed.exception()) == "the disk is full"
 
     asyncio.run(main())

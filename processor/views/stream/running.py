@@ -22,6 +22,7 @@ _log = logging.getLogger("processor.views")
 _LOOK_S: Final = 0.2
 _TELL_EVERY_S: Final = 60.0
 _CHECK_EVERY_S: Final = 5.0
+_STOP_S: Final = 20.0
 
 
 async def run_until(
@@ -34,11 +35,12 @@ async def run_until(
     """
     told_at, behind = monotonic(), True
     checking = asyncio.create_task(_checks(check))
+    starting = asyncio.create_task(app.start())  # Faust's ends when all tables are recovered
     try:
-        await app.start()
         while not (stopped.is_set() or app.failed.done()):
-            if checking.done():
-                await checking
+            for each in (checking, starting):
+                if each.done():
+                    await each
             if app.crashed:
                 raise app.crash_reason or ProcessorError("Faust ended and did not say why")
             await asyncio.wait((app.failed,), timeout=_LOOK_S)
@@ -51,9 +53,24 @@ async def run_until(
             app.failed.result()
     finally:
         checking.cancel()
+        starting.cancel()
         app.failed.cancel()
-        await app.stop()
+        await _ended(app, what)
         app.close()
+
+
+async def _ended(app: ViewsApp, what: str) -> None:
+    """Stop an application. Raises ``ProcessorError`` where it does not end, and why it failed.
+
+    Faust does not while it recovers a table, whatever fails there: it tries it again for ever.
+    """
+    try:
+        async with asyncio.timeout(_STOP_S):
+            await app.stop()
+    except TimeoutError:
+        failed = None if app.failed.cancelled() else app.failed.exception()
+        why = "" if failed is None else f": {failed}"
+        raise ProcessorError(f"the {what} did not stop within {_STOP_S:g} s{why}") from failed
 
 
 async def _checks(check: Callable[[], None]) -> None:

@@ -51,6 +51,10 @@ class LookupStore(rocksdb.Store):
             yield from self._visible_keys(database)
 
     def apply_changelog_batch(self, *given: Any, **how: Any) -> None:
+        """Write, unless the application has failed: Faust writes once more as it stops."""
+        failed = self.app.failed
+        if failed.done() and not failed.cancelled():
+            return
         with self._usable():
             super().apply_changelog_batch(*given, **how)
 
