@@ -126,7 +126,7 @@ SAYS = {
 
 COMMANDS = sorted(
     {
-        line.strip().split(" #")[0].rstrip()
+        re.split(r" [#|] ", line.strip())[0].rstrip()
         for page in (*PAGES, ROOT / "README.md", *sorted((ROOT / "examples").glob("*.py")))
         for line in page.read_text().splitlines()
         if re.match(r" *processor [a-z-]+( |$)", line) and (page.suffix == ".py" or "`" not in line)
