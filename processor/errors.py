@@ -462,4 +462,4 @@ class StoreCorrupt(ProcessorError):
 
 
 class StateDirectoryInUse(ProcessorError):
-    """Another process holds the state directory."""
+    """Another process holds the state directory, or something else in this one."""

@@ -23,7 +23,7 @@ from processor.codec.records import LEVEL
 from processor.config import Settings
 from processor.core.data.shown import is_a, shown
 from processor.core.runner import Runners
-from processor.errors import ProcessorError
+from processor.errors import ProcessorError, StateDirectoryInUse
 from processor.failures import trace_of
 from processor.readable import readable
 from processor.shard.loop import Shard
@@ -299,7 +299,8 @@ class Life:
         told = shown(error)
         self.status.error = f"{told.type}: {told.message}"
         self.errors.append(self.status.error)
-        trace = "" if is_a(error, OSError) else f"\n{trace_of(error)}"
+        says_all = is_a(error, OSError) or is_a(error, StateDirectoryInUse)
+        trace = "" if says_all else f"\n{trace_of(error)}"
         text = "shard %d failed (%s); trying again in %.1f s%s"
         _log.error(text, self.partition, readable(told.message), self._delay_s, trace)
 

@@ -36,7 +36,8 @@ _NOT_THE_STORES_FAULT = (
 )
 """What wiping the directory would not mend; everything else is a directory to rebuild."""
 
-_HELD: Final = ("While lock file:", "lock hold by current process")
+_HELD_HERE: Final = "lock hold by current process"
+_HELD: Final = ("While lock file:", _HELD_HERE)
 """How RocksDB says that another one has the database: a path may have any of its words."""
 
 _FOLDER_MODE = 0o700
@@ -245,6 +246,12 @@ def is_of_the_disk(said: str) -> bool:
 def _classed(path: Path, error: Exception) -> Exception:
     """Return the error that says what to do: another owner, a corrupt store, or the disk's own."""
     text = str(error)
+    if _HELD_HERE in text:
+        return StateDirectoryInUse(
+            f"state directory {path} is held by this process: something else here has it, or what "
+            f"had it before has not let go of it yet ({text}). Give each worker a directory of its "
+            "own; what was not let go of is free soon, and then it goes on"
+        )
     if is_held(text):
         return StateDirectoryInUse(
             f"state directory {path} is held by another process ({text}). Stop that process, "

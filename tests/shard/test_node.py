@@ -12,7 +12,13 @@ from typing import Any
 import pytest
 
 from processor.config import Settings
-from processor.errors import LogTruncated, ReleaseTooOld, ShardUnavailable, StoreCorrupt
+from processor.errors import (
+    LogTruncated,
+    ReleaseTooOld,
+    ShardUnavailable,
+    StateDirectoryInUse,
+    StoreCorrupt,
+)
 from processor.node import Node
 from processor.node.life import Life
 from processor.shard.ports import LogRecord, ShardPorts
@@ -189,6 +195,35 @@ def test_a_shard_is_tried_again_whatever_fails_meanwhile(
 
     asyncio.run(main())
     assert "Logging error" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("made", "is_traced"),
+    [
+        (partial(OSError, "the disk is full"), False),
+        (partial(StateDirectoryInUse, "it is held"), False),
+        (partial(LookupError, "a bug"), True),
+    ],
+)
+def test_a_traceback_is_for_what_does_not_say_itself_what_to_do(
+    made: Callable[[], Exception],
+    is_traced: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("processor.node.life._RETRY_FIRST_S", 0.01)
+
+    async def main() -> None:
+        factory = Broken(made)
+        node = node_of(factory)
+        node.assign(0)
+        await eventually(lambda: factory.tries > 1)
+        await node.close()
+        factory.ended.set()
+
+    asyncio.run(main())
+    assert f"shard 0 failed ({made()})" in caplog.text
+    assert ("Traceback" in caplog.text) is is_traced
 
 
 @pytest.mark.parametrize("end", [asyncio.CancelledError(), LookupError("nobody expects this")])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from processor.errors import StoreCorrupt
+from processor.errors import StateDirectoryInUse, StoreCorrupt
 from processor.store.projections import FAMILIES
 from processor.store.rocks import Rocks
 
@@ -111,6 +111,14 @@ def test_what_wiping_would_not_mend_is_an_error_of_the_system(tmp_path: Path) ->
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(OSError):
         Rocks(tmp_path / "file" / "tables", FAMILIES)
+
+
+def test_a_directory_that_this_process_has_open_is_said_to_be(tmp_path: Path) -> None:
+    first = Rocks(tmp_path, FAMILIES)
+    with pytest.raises(StateDirectoryInUse, match="is held by this process"):
+        Rocks(tmp_path, FAMILIES)
+    first.close()
+    Rocks(tmp_path, FAMILIES).close()
 
 
 def test_a_directory_of_a_release_with_fewer_tables_gets_the_others(tmp_path: Path) -> None:
