@@ -33,7 +33,9 @@ class Skipping(asyncio.SelectorEventLoop):
 Look = Callable[[str | None], Awaitable[RunDescription]]
 
 
-def looked(describe: Look, for_s: float, waits: int = 1) -> list[list[float]]:
+def looked(
+    describe: Look, for_s: float, waits: int = 1, begin_apart_s: float = 0.0
+) -> list[list[float]]:
     """Wait so often and so long, in a moment; return when each was looked at, in seconds."""
     found: list[list[float]] = [[] for _ in range(waits)]
 
@@ -46,6 +48,7 @@ def looked(describe: Look, for_s: float, waits: int = 1) -> list[list[float]]:
                 found[number].append(loop.time() - begun)
                 return await describe(child)
 
+            await asyncio.sleep(number * begin_apart_s)
             async with Vigil(vigils, f"order-{number}", look, raises=False):
                 await asyncio.sleep(for_s)
 
@@ -71,14 +74,15 @@ def test_it_looks_less_and_less_often_and_at_least_every_two_minutes() -> None:
     assert pauses == pytest.approx([1, 4, 16, 64, *([120] * 4)], abs=0.5)
 
 
-def test_thousands_who_wait_are_looked_at_one_after_the_other() -> None:
+@pytest.mark.parametrize("begin_apart_s", [0.0, 0.001])
+def test_thousands_who_wait_are_looked_at_a_few_at_a_time(begin_apart_s: float) -> None:
     """All at once would be a flood of questions, a second after a flood of starts."""
-    found = looked(not_there, 15, waits=1_000)
+    found = looked(not_there, 30, 1_000, begin_apart_s)
     first = sorted(times[0] for times in found)
     assert 1 <= first[0] < 1.5, "whoever waits alone hears soon"
-    assert first[-1] == pytest.approx(1 + 1_000 * 0.01, abs=1), "each is looked at"
-    for pause in (1.0, 4.0):  # the second look at the first ones is beside the first at the last
-        assert sum(pause <= each < pause + 0.1 for each in chain(*found)) <= 21
+    assert first[-1] == pytest.approx(1 + 1_000 / 20 * 0.5, abs=2), "each is looked at"
+    for second in range(1, 30):  # first, second and third looks, of 20 each half second
+        assert sum(second <= each < second + 1 for each in chain(*found)) <= 3 * 3 * 20
 
 
 def test_who_waits_for_less_than_a_second_is_not_looked_at() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from itertools import islice
 from time import time_ns
 from types import TracebackType
 from typing import Final, Literal, TypeAlias, get_args
@@ -29,15 +30,17 @@ PARKED: Final = get_args(Parked)
 _PAUSES_S: Final = (1.0, 4.0, 16.0, 64.0, 120.0)
 """When it is looked whether a run goes on: first soon, then less and less often."""
 
-_APART_S: Final = 0.01
-"""Looks after the same pause are so far apart: thousands of waits are no flood of questions."""
+_TOGETHER_MAX: Final = 20
+_APART_S: Final = 0.5
+"""So many looks after the same pause are together, and the next ones so much later: thousands of
+waits are no flood of questions, and questions that are asked together cost a fifth."""
 
 _CHILDREN_MAX: Final = 10
 """So many children of a run, and theirs, are looked at: the first ones hold it up the longest."""
 
 
 class _Pause:
-    """The waits that are looked at when a pause is over: one timer for all, one look at a time."""
+    """The waits that are looked at when a pause is over: one timer for all, a few at a time."""
 
     def __init__(self, pause_s: float) -> None:
         self._pause_s = pause_s
@@ -57,15 +60,17 @@ class _Pause:
         loop.call_at(due, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+        now, begun = loop.time(), 0
         self._timed_on = None
-        if not self._due:
-            return
-        vigil, due = next(iter(self._due.items()))
-        if due <= now:
+        for vigil, due in list(islice(self._due.items(), _TOGETHER_MAX)):
+            if due > now:
+                break
             del self._due[vigil]
             vigil.begin()
-        self._look_at(max(due, now + _APART_S), loop)
+            begun += 1
+        if self._due:
+            first = next(iter(self._due.values()))
+            self._look_at(max(first, now + _APART_S) if begun else first, loop)
 
 
 class Vigils:
