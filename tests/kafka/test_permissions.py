@@ -145,7 +145,7 @@ def test_what_the_page_allows_is_enough(guarded: Guarded, tmp_path: Path) -> Non
         shards = worker("worker", workflows=[ships], queues=[])
         slow = worker("queue-worker", activities=[doubled], queues=["slow"], shards=False)
         client = Client(guarded.servers, namespace=NAMESPACE, kafka=of_user("client"))
-        async with asyncio.timeout(60), shards, slow, client:
+        async with asyncio.timeout(150), shards, slow, client:
             handle = await client.start(ships, 1, id="a")
             await handle.raise_event("more", 5)
             assert await handle.result() == 7
