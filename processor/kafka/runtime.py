@@ -19,7 +19,7 @@ from processor.errors import InvalidArgument, LogTruncated, TopicsNotReady
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.producers import which_producer
 from processor.kafka.connecting.connector import Connector
-from processor.kafka.group.instance import take_instance
+from processor.kafka.group.instance import Lifetime, take_instance
 from processor.kafka.group.membership import Membership
 from processor.kafka.options import KafkaWorkerOptions
 from processor.kafka.queues.queues import Queues
@@ -76,6 +76,7 @@ class KafkaRuntime:
             )
             _log.info("this process is instance %s", name)
         self._name = name
+        self._life = Lifetime(options.state_dir, options.namespace, name)
         self._loop = asyncio.get_running_loop()
         self._failed: asyncio.Future[BaseException] = self._loop.create_future()
         try:
@@ -104,6 +105,7 @@ class KafkaRuntime:
             executor,
             options.queues,
             name if options.owns_shards else None,
+            came_back=options.owns_shards and self._life.came_back,
             share_groups=options.share_groups,
         )
 
@@ -111,6 +113,7 @@ class KafkaRuntime:
         await asyncio.to_thread(self._prepare_topics)
         if self._options.owns_shards:
             await asyncio.to_thread(self._transport.warm)
+            await asyncio.to_thread(self._life.begin)
         else:
             await asyncio.to_thread(self._check_level)
         await self._queues.start()
@@ -124,6 +127,7 @@ class KafkaRuntime:
                 revoke=self._node.revoke,
                 failed=self._fail,
                 next_command=self._ports.next_command,
+                came_back=self._life.came_back,
             )
             self._membership.start()
         for connector in self._connectors:
@@ -146,6 +150,7 @@ class KafkaRuntime:
         await self._queues.stop()
         if self._membership is not None:
             await self._membership.close()
+            await asyncio.to_thread(self._life.end)
         await self._node.close()
         await asyncio.to_thread(self._ports.close)
         await asyncio.to_thread(self._transport.close)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from processor import StateDirectoryInUse
-from processor.kafka.group.instance import take_instance
+from processor.kafka.group.instance import Lifetime, take_instance
 
 HOST = socket.gethostname()
 HOLDS = (
@@ -65,3 +65,15 @@ def test_a_given_name_that_is_taken_is_refused(tmp_path: Path) -> None:
     finally:
         end(held)
     os.close(take_instance(tmp_path, "default", "mine")[1])
+
+
+def test_a_process_knows_whether_the_one_before_has_left(tmp_path: Path) -> None:
+    os.close(take_instance(tmp_path, "default", "mine")[1])
+    first = Lifetime(tmp_path, "default", "mine")
+    assert not first.came_back
+    first.begin()
+    killed = Lifetime(tmp_path, "default", "mine")
+    assert killed.came_back and not Lifetime(tmp_path, "another", "mine").came_back
+    killed.begin()
+    killed.end()
+    assert not Lifetime(tmp_path, "default", "mine").came_back

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -21,7 +18,7 @@ from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask, DeadLetter
 from processor.embedded.runtime import SystemClock
 from processor.injection.interceptors import Injected
-from processor.kafka.clients.connection import KafkaSettings, partition_of
+from processor.kafka.clients.connection import partition_of
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.queues import queue
 from processor.kafka.queues.queue import QueueConsumer
@@ -37,13 +34,13 @@ from .harness import PARTITIONS, Adapters, task, until
 class Worker:
     """Holds the tasks that it gets until a test lets them end."""
 
-    def __init__(self, kafka: Adapters, slots: int, member: str | None) -> None:
+    def __init__(self, kafka: Adapters, slots: int) -> None:
         self.transport = KafkaTransport(kafka.connection, Settings())
         self.tasks: dict[int, tuple[ActivityTask, Report]] = {}
         self.again: dict[int, bool] = {}
         self.most = 0
         self.ends_at_once = False
-        self.queue = QueueConsumer(self.transport, "default", slots, self._run, PARTITIONS, member)
+        self.queue = QueueConsumer(self.transport, "default", slots, self._run, PARTITIONS)
 
     def _run(self, task: ActivityTask, report: Report, again: bool) -> None:
         self.tasks[task.id] = (task, report)
@@ -59,10 +56,8 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(
-    kafka: Adapters, slots: int = 100, member: str | None = None
-) -> AsyncIterator[Worker]:
-    made = Worker(kafka, slots, member)
+async def worker(kafka: Adapters, slots: int = 100) -> AsyncIterator[Worker]:
+    made = Worker(kafka, slots)
     made.queue.start()
     try:
         yield made
@@ -226,43 +221,6 @@ def test_workers_share_a_queue(kafka: Adapters) -> None:
             assert first.tasks
             assert second.tasks
             assert not set(first.tasks) & set(second.tasks)
-
-    run(test)
-
-
-def die_while_it_gives_up(servers: str, namespace: str, ready: Path) -> None:
-    """Be the only member of the queue, until another one comes."""
-
-    async def main() -> None:
-        transport = KafkaTransport(KafkaSettings(servers, namespace), Settings())
-        queue = QueueConsumer(transport, "default", 10, lambda *_: None, PARTITIONS, "a")
-        queue._on_revoke = lambda *_: os._exit(1)  # type: ignore[method-assign]
-        queue.start()
-        while len(queue._consumer.assignment()) < PARTITIONS:
-            await asyncio.sleep(0.05)
-        await asyncio.to_thread(ready.touch)
-        await asyncio.sleep(100)
-
-    asyncio.run(main())
-
-
-def test_what_a_member_had_given_up_when_it_died_is_read(kafka: Adapters, tmp_path: Path) -> None:
-    """A static member that comes back in time begins no generation: nobody would read it."""
-
-    async def test() -> None:
-        ready, connection = tmp_path / "ready", kafka.connection
-        process = multiprocessing.get_context("spawn").Process(
-            target=die_while_it_gives_up, args=(connection.servers, connection.namespace, ready)
-        )
-        process.start()
-        await soon(ready.exists, "all of the queue", 60)
-        async with worker(kafka, member="b") as other:
-            await asyncio.to_thread(process.join, 20)
-            async with worker(kafka, member="a") as again:
-                await asyncio.to_thread(send_tasks, kafka, 40)
-                await soon(lambda: len({*other.tasks, *again.tasks}) == 40, "all tasks", 60)
-                for id in {*other.tasks, *again.tasks}:
-                    (other if id in other.tasks else again).end(id)
 
     run(test)
 

@@ -13,7 +13,22 @@ from pathlib import Path
 from processor.errors import StateDirectoryInUse
 from processor.store.lock import hold, holder
 
-__all__ = ("take_instance",)
+__all__ = ("Lifetime", "take_instance")
+
+
+class Lifetime:
+    """Knows whether the process before, of this name, has ended as it should: a file says so."""
+
+    def __init__(self, state_dir: Path, namespace: str, name: str) -> None:
+        self._file = state_dir / name / namespace / "alive"
+        self.came_back = self._file.exists()
+
+    def begin(self) -> None:
+        self._file.touch()
+
+    def end(self) -> None:
+        """Note that the process has left its groups."""
+        self._file.unlink(missing_ok=True)
 
 
 def take_instance(state_dir: Path, namespace: str, given: str | None) -> tuple[str, int]:

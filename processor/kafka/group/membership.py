@@ -35,8 +35,8 @@ from processor.config import Settings
 from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import forbidding, made
+from processor.kafka.group.comeback import Comeback
 from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
-from processor.kafka.group.unassigned import Unassigned
 from processor.node.membership import Assignments, Confirmations
 from processor.node.publishing.steps import Standing
 
@@ -59,6 +59,7 @@ class Membership:
 
     ``next_command`` tells the offset in ``commands`` that a shard reads next (-1: not known). It
     is committed every few seconds, for the tools that show lag; nobody ever begins there.
+    ``came_back``: the process before did not leave the group.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Membership:
         revoke: Callable[[int], Coroutine[Any, Any, None]],
         failed: Callable[[BaseException], None],
         next_command: Callable[[int], int],
+        came_back: bool = False,
     ) -> None:
         self._instance_id = instance_id
         self._group = connection.shards_group
@@ -86,7 +88,7 @@ class Membership:
         self._leave = True
         self._config = self._consumer_config(connection, settings)
         self._consumer = made(Consumer, self._config)
-        self._unassigned = Unassigned(connection, self._group, self._topic, self._subscribe)
+        self._comeback = Comeback(self._topic, self._subscribe) if came_back else None
         self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
 
     @property
@@ -184,7 +186,8 @@ class Membership:
             if message is not None:
                 self._note_error(message)
             self._confirm()
-            self._unassigned.poll()
+            if self._comeback is not None:
+                self._comeback.poll()
         if self._leave:
             leave(consumer)
 
@@ -197,7 +200,8 @@ class Membership:
         consumer.incremental_assign(quiet)
         consumer.pause(quiet)
         gained = [place.partition for place in places]
-        self._unassigned.generation()
+        if self._comeback is not None:
+            self._comeback.generation()
         self._assignments.assigned(consumer.consumer_group_metadata(), gained)
         for partition in gained:
             self._loop.call_soon_threadsafe(self._assign, partition)

@@ -20,8 +20,8 @@ from processor.kafka.clients.connection import READ_AHEAD
 from processor.kafka.clients.faults import MISSING, forbidding, made
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.offsets import OffsetTracker
+from processor.kafka.group.comeback import Comeback
 from processor.kafka.group.static_member import abandon, is_shut_out, leave
-from processor.kafka.group.unassigned import Unassigned
 from processor.kafka.queues.positions import GroupPositions
 from processor.kafka.queues.tasks import OpenTasks, TaskRunner
 from processor.kafka.transport import KafkaTransport
@@ -61,6 +61,7 @@ class QueueConsumer:
         run: TaskRunner,
         partitions: int,
         member: str | None = None,
+        came_back: bool = False,
     ) -> None:
         self._tasks = OpenTasks(transport, queue, run, partitions, self._has_room)
         namespace = transport.connection.namespace
@@ -76,9 +77,7 @@ class QueueConsumer:
         self._stopping = False
         self._config = self._consumer_config(transport, member)
         self._consumer = made(Consumer, self._config)
-        self._unassigned = Unassigned(
-            transport.connection, self._topic, self._topic, self._subscribe
-        )
+        self._comeback = Comeback(self._topic, self._subscribe) if came_back else None
         self._thread = Thread(target=self._run, name=f"kafka queue {queue}", daemon=True)
 
     @property
@@ -192,7 +191,8 @@ class QueueConsumer:
         if monotonic() >= self._commit_due:
             self._commit(self._positions.partitions, asynchronous=True)
             self._commit_due = monotonic() + _COMMIT_EVERY_S
-        self._unassigned.poll()
+        if self._comeback is not None:
+            self._comeback.poll()
 
     def _arrived(self, message: Message) -> bool:
         error = message.error()
@@ -252,7 +252,8 @@ class QueueConsumer:
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign(list(places))
         self._paused = False
-        self._unassigned.generation()
+        if self._comeback is not None:
+            self._comeback.generation()
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         if consumer is self._consumer:

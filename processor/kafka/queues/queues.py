@@ -40,6 +40,7 @@ class Queues:
         queues: Sequence[str],
         member: str | None,
         *,
+        came_back: bool = False,
         share_groups: bool = False,
     ) -> None:
         self._transport = transport
@@ -47,6 +48,7 @@ class Queues:
         self._share_groups = share_groups
         self._names = executor.queues = tuple(dict.fromkeys(queues))
         self._member = member
+        self._came_back = came_back
         self._consumers: dict[str, QueueTransport] = {}
         self._admin: AdminClient | None = None
         self._ids: dict[str, str] = {}
@@ -86,7 +88,7 @@ class Queues:
         slots = transport.settings.max_activities
         if self._share_groups:
             return ShareQueueConsumer(transport, name, slots, run, shards)
-        return QueueConsumer(transport, name, slots, run, shards, self._member)
+        return QueueConsumer(transport, name, slots, run, shards, self._member, self._came_back)
 
     def check_topics(self) -> None:
         """Begin again with queues whose topics were deleted and made again. Blocks.
