@@ -11,7 +11,6 @@ from processor.policy import Status
 
 __all__ = (
     "SHOWN_STATUSES",
-    "_RUNTIME_STATUS",
     "azure_time",
     "event_view",
     "output_of",

@@ -172,6 +172,21 @@ class Broken(Factory):
             raise OSError("the disk is full")
 
 
+def try_again(factory: Broken, tries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep a shard that fails, until it was tried so often."""
+    monkeypatch.setattr("processor.node.life._RETRY_FIRST_S", 0.01)
+
+    async def main() -> None:
+        node = node_of(factory)
+        node.assign(0)
+        # No error is on its way then: asyncio asks its class where a task is cancelled.
+        await eventually(lambda: factory.tries >= tries)
+        await node.close()
+        factory.ended.set()
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize(
     "made",
     [partial(StoreCorrupt, "wipe it"), ReadsNothing, partial(CountsErrors, None), OSError],
@@ -182,18 +197,7 @@ def test_a_shard_is_tried_again_whatever_fails_meanwhile(
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("processor.node.life._RETRY_FIRST_S", 0.01)
-
-    async def main() -> None:
-        factory = Broken(made, failures=2)
-        node = node_of(factory)
-        node.assign(0)
-        # No error is on its way then: asyncio asks its class where a task is cancelled.
-        await eventually(lambda: factory.tries > 3)
-        await node.close()
-        factory.ended.set()
-
-    asyncio.run(main())
+    try_again(Broken(made, failures=2), 4, monkeypatch)
     assert "Logging error" not in capfd.readouterr().err
 
 
@@ -211,17 +215,7 @@ def test_a_traceback_is_for_what_does_not_say_itself_what_to_do(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr("processor.node.life._RETRY_FIRST_S", 0.01)
-
-    async def main() -> None:
-        factory = Broken(made)
-        node = node_of(factory)
-        node.assign(0)
-        await eventually(lambda: factory.tries > 1)
-        await node.close()
-        factory.ended.set()
-
-    asyncio.run(main())
+    try_again(Broken(made), 2, monkeypatch)
     assert f"shard 0 failed ({made()})" in caplog.text
     assert ("Traceback" in caplog.text) is is_traced
 

@@ -33,8 +33,10 @@ _SEEN: Final = (
 
 _LOOK_S: Final = 0.1
 _LOOK_MAX_S: Final = 1.0
-_PART_BYTES: Final = 65_536
 """How often it is looked whether a run has changed: at first, and after a while."""
+
+_PART_BYTES: Final = 65_536
+"""So much of a page is kept for a watcher who reads slowly."""
 
 _PAGE_MAX: Final = 1_000
 _TURN: Final = 64

@@ -23,14 +23,16 @@ _AFTER_S: Final = 3.0
 class Comeback:
     """Asks once for a generation, a while after the first one. Nothing that is given moves by it.
 
-    ``subscribe`` subscribes the member. All is called by the thread that polls its consumer.
+    ``subscribe`` subscribes the member. All is called by the thread that polls its consumer. One
+    that has not come back asks for nothing.
     """
 
-    def __init__(self, topic: str, subscribe: Callable[[str], None]) -> None:
+    def __init__(self, topic: str, subscribe: Callable[[str], None], came_back: bool) -> None:
         self._topic = topic
         self._subscribe = subscribe
         self._due = 0.0
-        self._state: Literal["joins", "waits", "asked", "answered", "over"] = "joins"
+        self._state: Literal["joins", "waits", "asked", "answered", "over"]
+        self._state = "joins" if came_back else "over"
 
     def generation(self) -> None:
         """Note that a generation has begun."""

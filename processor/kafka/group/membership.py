@@ -88,7 +88,7 @@ class Membership:
         self._leave = True
         self._config = self._consumer_config(connection, settings)
         self._consumer = made(Consumer, self._config)
-        self._comeback = Comeback(self._topic, self._subscribe) if came_back else None
+        self._comeback = Comeback(self._topic, self._subscribe, came_back)
         self._thread = Thread(target=self._run, name="kafka membership", daemon=True)
 
     @property
@@ -186,8 +186,7 @@ class Membership:
             if message is not None:
                 self._note_error(message)
             self._confirm()
-            if self._comeback is not None:
-                self._comeback.poll()
+            self._comeback.poll()
         if self._leave:
             leave(consumer)
 
@@ -200,8 +199,7 @@ class Membership:
         consumer.incremental_assign(quiet)
         consumer.pause(quiet)
         gained = [place.partition for place in places]
-        if self._comeback is not None:
-            self._comeback.generation()
+        self._comeback.generation()
         self._assignments.assigned(consumer.consumer_group_metadata(), gained)
         for partition in gained:
             self._loop.call_soon_threadsafe(self._assign, partition)

@@ -77,7 +77,7 @@ class QueueConsumer:
         self._stopping = False
         self._config = self._consumer_config(transport, member)
         self._consumer = made(Consumer, self._config)
-        self._comeback = Comeback(self._topic, self._subscribe) if came_back else None
+        self._comeback = Comeback(self._topic, self._subscribe, came_back)
         self._thread = Thread(target=self._run, name=f"kafka queue {queue}", daemon=True)
 
     @property
@@ -191,8 +191,7 @@ class QueueConsumer:
         if monotonic() >= self._commit_due:
             self._commit(self._positions.partitions, asynchronous=True)
             self._commit_due = monotonic() + _COMMIT_EVERY_S
-        if self._comeback is not None:
-            self._comeback.poll()
+        self._comeback.poll()
 
     def _arrived(self, message: Message) -> bool:
         error = message.error()
@@ -252,8 +251,7 @@ class QueueConsumer:
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign(list(places))
         self._paused = False
-        if self._comeback is not None:
-            self._comeback.generation()
+        self._comeback.generation()
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         if consumer is self._consumer:
