@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 
-from processor.kafka.publishing.probing import let_go
+from processor.kafka.clients.bounded import let_go
 
 
 class Closing:

@@ -1,13 +1,16 @@
-"""Bounds a call of a client library that does not keep its own time-out."""
+"""Bounds calls of a client library that do not keep their own time-outs, or have none."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
-__all__ = ("within",)
+from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
+
+__all__ = ("let_go", "send_positions", "within")
 
 
 def within(timeout_s: float, call: Callable[[], Any]) -> None:
@@ -27,3 +30,35 @@ def within(timeout_s: float, call: Callable[[], Any]) -> None:
 
     Thread(target=run, name="bounded call", daemon=True).start()
     done.result(timeout_s)
+
+
+def send_positions(
+    producer: Producer, places: Sequence[TopicPartition], member: object, timeout_s: float
+) -> None:
+    """Add positions of a group to the producer's transaction. Blocks.
+
+    Raises ``KafkaException``: the producer is of no use then. librdkafka's call may never return
+    once the connection to the group's coordinator broke, whatever time-out it is given
+    (librdkafka#5456, #5511; seen with 2.16 after a cut network, and after a broker's restart).
+    """
+    try:
+        within(
+            timeout_s,
+            lambda: producer.send_offsets_to_transaction([*places], member, timeout_s),
+        )
+    except TimeoutError:
+        raise KafkaException(
+            KafkaError(KafkaError._TIMED_OUT, "the group's coordinator does not answer")
+        ) from None
+
+
+def let_go(producer: Producer) -> None:
+    """Free a producer that is of no use: its threads and connections. It blocks nobody."""
+
+    def close() -> None:
+        # It warns of a transaction that cannot be aborted, and where warnings are errors, it raises
+        # that. The next producer of this name fences the transaction.
+        with suppress(KafkaException, SystemError):
+            producer.close()
+
+    Thread(target=close, name="ending a producer", daemon=True).start()

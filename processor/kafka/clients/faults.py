@@ -204,6 +204,9 @@ def ends_of(
         )
         try:
             return {place: future.result(timeout_s).offset for place, future in asked.items()}
+        except TimeoutError:
+            silent = f"nobody said where {places[0].topic} ends within {timeout_s:g} s"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
         except KafkaException as error:
             if error.args[0].code() not in ELSEWHERE - MISSING or monotonic() > deadline:
                 raise

@@ -57,7 +57,12 @@ class Headroom:
         try:
             self._left = self._measured()
         except KafkaException as error:
-            _log.debug("connection %s: how far the shards are: %s", self._group, error)
+            if self._is_time("unknown"):
+                _log.warning(
+                    "connection %s waits: how far the shards have read %s is not known: %s. It "
+                    "asks again",
+                    *(self._group, self._topic, error),
+                )
             return False
         if self._left and min(self._left) > 0:
             return True

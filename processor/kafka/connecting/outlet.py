@@ -6,12 +6,14 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from processor.codec.records import encode
 from processor.errors import ProcessorError
+from processor.kafka.clients.bounded import let_go, send_positions
 from processor.kafka.clients.connection import COMMAND_BYTES_MAX, KafkaSettings
 from processor.kafka.clients.faults import MISSING, TOO_LARGE, made
 from processor.kafka.clients.sending import fitting
@@ -22,7 +24,13 @@ __all__ = ("Command", "NotSent", "Outlet")
 _log = logging.getLogger("processor.connect")
 
 _CALL_S: Final = 30.0
+_POSITIONS_S: Final = 10.0
 _LOOK_S: Final = 0.5
+_SILENT_S: Final = 20.0
+"""No command was acknowledged for so long: its producer may wait for ever, and another one tries.
+
+librdkafka's may, after a broker's restart.
+"""
 _LETTER_LEAST: Final = 1_000
 
 
@@ -62,9 +70,11 @@ class Outlet:
             return
         for key, value in commands:
             self._produce(self._producer, self._commands, value, key)
-        while self._producer.flush(_LOOK_S) and not self._refused:
-            if self._stopping():
-                raise NotSent(f"{self._commands} did not answer before the end")
+        left, heard_s = len(self._producer), monotonic()
+        while (now_left := self._producer.flush(_LOOK_S)) and not self._refused:
+            if now_left < left:
+                left, heard_s = now_left, monotonic()
+            self._go_on_waiting(self._commands, heard_s)
         if self._refused:
             raise self._not_sent(self._commands, self._refused[0])
 
@@ -79,7 +89,7 @@ class Outlet:
                 self._produce(producer, self._dead_letters, value, key, headers)
             if self._refused:
                 raise KafkaException(self._refused[0])
-            producer.send_offsets_to_transaction(places, member, _CALL_S)
+            send_positions(producer, places, member, _POSITIONS_S)
             producer.commit_transaction(_CALL_S)
         except KafkaException as error:
             cause = self._refused[0] if self._refused else error.args[0]
@@ -89,19 +99,19 @@ class Outlet:
 
     def renew(self) -> None:
         """Begin again after an error, with nothing on its way. Blocks."""
-        self._let_go(self._producer)
+        self.close()
+        self._refused = []
         if self._letters is not None:
-            self._let_go(self._letters)
             self._letters = None
             with suppress(KafkaException):  # tried again with the next letter
                 self._transactional()  # ends what the one before left open
-        self._refused.clear()
         self._producer = self._new_producer()
 
     def close(self) -> None:
-        self._let_go(self._producer)
-        if self._letters is not None:
-            self._let_go(self._letters)
+        """Give up what is on its way."""
+        for each in filter(None, (self._producer, self._letters)):
+            each.purge(blocking=False)
+            let_go(each)
 
     def _new_producer(self) -> Producer:
         """Return a producer that writes nothing behind a record that was refused."""
@@ -114,30 +124,34 @@ class Outlet:
             self._letters = found
         return self._letters
 
-    def _let_go(self, producer: Producer) -> None:
-        """Give up what a producer has; its thread ends with it."""
-        producer.purge()
-        producer.flush(_LOOK_S)
+    def _go_on_waiting(self, topic: str, heard_s: float) -> None:
+        """Raise ``NotSent`` where the end comes, or nothing was heard for too long."""
+        if self._stopping():
+            raise NotSent(f"{topic} did not answer before the end")
+        if monotonic() - heard_s > _SILENT_S:
+            raise NotSent(
+                f"{topic} has acknowledged nothing for {_SILENT_S:g} s. What was sent is sent "
+                "again until it is taken"
+            )
 
     def _produce(
         self, producer: Producer, topic: str, value: bytes, key: bytes, headers: Any = ()
     ) -> None:
-        while not self._refused:
+        refused, begun_s = self._refused, monotonic()
+
+        def delivered(error: KafkaError | None, _message: Message) -> None:
+            if error is not None:
+                refused.append(error)
+
+        while not refused:
             try:
-                producer.produce(
-                    topic, value, key, on_delivery=self._delivered, headers=list(headers)
-                )
+                producer.produce(topic, value, key, on_delivery=delivered, headers=list(headers))
                 return
             except BufferError:
                 producer.poll(_LOOK_S)
-                if self._stopping():
-                    raise NotSent(f"{topic} did not answer before the end") from None
+                self._go_on_waiting(topic, begun_s)
             except KafkaException as error:
-                self._refused.append(error.args[0])
-
-    def _delivered(self, error: KafkaError | None, _message: Message) -> None:
-        if error is not None:
-            self._refused.append(error)
+                refused.append(error.args[0])
 
     def _not_sent(self, topic: str, error: KafkaError) -> NotSent:
         remedy = "It is sent again until it is taken"

@@ -17,8 +17,10 @@ from confluent_kafka.admin import AdminClient
 from processor.config import Settings
 from processor.connect.connection import Begin
 from processor.errors import ProcessorError, TopicsNotReady
+from processor.kafka.clients.bounded import within
 from processor.kafka.clients.connection import READ_AHEAD, KafkaSettings
-from processor.kafka.clients.faults import MISSING, NOT_A_MEMBER, TRUNCATED, made, watermarks_of
+from processor.kafka.clients.faults import MISSING, TRUNCATED, made, watermarks_of
+from processor.kafka.connecting.committing import Committing
 from processor.kafka.shards.identity import describe
 from processor.seldom import Seldom
 
@@ -102,6 +104,7 @@ class Source:
                 group=group_of(connection, group),
             ),
         )
+        self._committing = Committing(self._consumer, group, settings.session_timeout_s)
         self._consumer.subscribe(
             [topic, retries],
             on_assign=self._on_assign,
@@ -136,20 +139,18 @@ class Source:
         self._paused = wanted
 
     def commit(self) -> None:
-        """Commit how far everything is done; what the group refuses is committed later."""
+        """Commit how far everything is done; what the group refuses is committed later. Blocks.
+
+        Raises ``KafkaException`` where the client does not come back from it.
+        """
+        places = self._not_committed()
+        if places and self._committing.commit(places):
+            self._first.clear()
+            self._committed = dict(self.done)
+
+    def _not_committed(self) -> list[TopicPartition]:
         wanted = {**self._first, **self.done}
-        places = self.places({p: at for p, at in wanted.items() if self._committed.get(p) != at})
-        if not places:
-            return
-        try:
-            self._consumer.commit(offsets=places, asynchronous=False)
-        except KafkaException as error:
-            cause = error.args[0]
-            if cause.code() not in NOT_A_MEMBER and self._is_time("commit"):
-                _log.warning("connection %s: committing: %s", self._group, cause.str())
-            return
-        self._first.clear()
-        self._committed = dict(self.done)
+        return self.places({p: at for p, at in wanted.items() if self._committed.get(p) != at})
 
     def places(self, positions: Mapping[Place, int]) -> list[TopicPartition]:
         """Return positions as they are committed: with the ids of their topics."""
@@ -172,8 +173,19 @@ class Source:
 
     def close(self) -> None:
         """Commit, and leave the group. Blocks."""
-        self.commit()
-        self._consumer.close()
+
+        def end() -> None:
+            self._committing.commit_last(self._not_committed())
+            self._consumer.close()
+
+        try:
+            within(_CALL_S, end)
+        except TimeoutError:
+            _log.warning(
+                "connection %s: its client does not leave the group within %g s, and is left to "
+                "itself: the group gives its partitions to others after the session time-out",
+                *(self._group, _CALL_S),
+            )
 
     # --- what the group says ----------------------------------------------------------------------
 
@@ -186,11 +198,14 @@ class Source:
         if self._paused and starts:
             consumer.pause([TopicPartition(*place) for place in starts])
         self.member = consumer.consumer_group_metadata()
+        self._committing.begin()
         for (topic, partition), at in starts.items():
             _log.info("connection %s: %s[%d] from offset %d", self._group, topic, partition, at)
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
-        self.commit()
+        lost = {(each.topic, each.partition) for each in places}
+        due = self._not_committed()
+        self._committing.commit_last([each for each in due if (each.topic, each.partition) in lost])
         self._lose(consumer, places)
 
     def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
@@ -205,6 +220,8 @@ class Source:
         for place in places:
             self.done.pop((place.topic, place.partition), None)
             self._committed.pop((place.topic, place.partition), None)
+        if self._paused:  # a partition that comes back would still be paused
+            consumer.resume(list(places))
         consumer.incremental_unassign(list(places))
 
     # --- where to begin ---------------------------------------------------------------------------

@@ -7,15 +7,13 @@ reads committed records never sees it.
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
-from threading import Thread
 from typing import Final
 
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from processor.core.records.effects import Publish
 
-__all__ = ("let_go", "probed")
+__all__ = ("probed",)
 
 _log = logging.getLogger("processor.kafka")
 
@@ -44,15 +42,3 @@ def probed(producer: Producer, record: Publish) -> KafkaError | None:
         cause: KafkaError = error.args[0]
         return cause
     return refused[0] if refused else None
-
-
-def let_go(producer: Producer) -> None:
-    """Free a producer that is of no use: its threads and connections. It blocks nobody."""
-
-    def close() -> None:
-        # It warns of a transaction that cannot be aborted, and where warnings are errors, it raises
-        # that. The next producer of this name fences the transaction.
-        with suppress(KafkaException, SystemError):
-            producer.close()
-
-    Thread(target=close, name="ending a publisher", daemon=True).start()

@@ -16,10 +16,10 @@ from typing import Any, Final, assert_never
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from processor.kafka.clients.bounded import within
+from processor.kafka.clients.bounded import let_go, send_positions, within
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import made
-from processor.kafka.publishing.probing import let_go, probed
+from processor.kafka.publishing.probing import probed
 from processor.kafka.publishing.writing import fault_of, write
 from processor.kafka.shards.identity import check_ids
 from processor.node.publishing.faults import Fault, PublishingFailed, Refusal, TopicFault
@@ -152,24 +152,13 @@ class TransactionalClient:
 
         They are committed with the ids of the shard's topics, and once more beside it for
         ``timers``: Kafka drops a topic's offsets together with the topic.
-
-        The call may never return once the connection to the group's coordinator broke, whatever
-        time-out it is given (librdkafka#5456, #5511; seen with 2.16 after a cut network).
         """
         places = []
         for batch in batches:
             partition, text = batch.shard.partition, f"{batch.shard.ids};{self._instance_id}"
             places.append(TopicPartition(self._events, partition, batch.position, text))
             places.append(TopicPartition(self._marker, partition, 0, text))
-        try:
-            within(
-                _OFFSETS_S,
-                lambda: producer.send_offsets_to_transaction(places, group, _OFFSETS_S),
-            )
-        except TimeoutError:
-            raise KafkaException(
-                KafkaError(KafkaError._TIMED_OUT, "the group's coordinator does not answer")
-            ) from None
+        send_positions(producer, places, group, _OFFSETS_S)
 
     def _give_up(self, fault: Fault) -> None:
         """Let the producer go.

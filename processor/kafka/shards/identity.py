@@ -84,7 +84,10 @@ def _described(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescript
     futures = admin.describe_topics(TopicCollection(topics), request_timeout=_TRY_S)
     for topic, future in futures.items():
         try:
-            found[topic] = future.result()
+            found[topic] = future.result(_CALL_S)
+        except TimeoutError:
+            silent = f"nobody said what topic {topic} is within {_CALL_S:g} s"
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
         except KafkaException as error:
             if error.args[0].code() not in MISSING:
                 raise
