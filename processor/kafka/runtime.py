@@ -150,7 +150,8 @@ class KafkaRuntime:
         await self._queues.stop()
         if self._membership is not None:
             await self._membership.close()
-            await asyncio.to_thread(self._life.end)
+            if self._membership.left and self._queues.left:
+                await asyncio.to_thread(self._life.end)
         await self._node.close()
         await asyncio.to_thread(self._ports.close)
         await asyncio.to_thread(self._transport.close)

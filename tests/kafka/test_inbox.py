@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
+from confluent_kafka import TopicPartition
 
 from processor.core.records.turn import Positions
 from processor.kafka.shards import reading
 from processor.kafka.shards.inbox import KafkaInbox
-from processor.kafka.shards.reading import Stream
+from processor.kafka.shards.reading import InputReader, Stream
 
 from .harness import Adapters, taken, until
 
@@ -72,3 +74,22 @@ def test_an_inbox_that_holds_too_many_bytes_pauses_and_goes_on(
         assert len(taken(opened, 1)) == 1
     assert most < 30, "it was read ahead"
     assert stream.bytes == 0
+
+
+def test_an_inbox_that_was_given_up_while_it_paused_goes_on_when_it_is_back(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client keeps the pause of a partition that is given up: the shard would stand still."""
+    monkeypatch.setattr(reading, "_BYTES_MAX", 400_000)
+    for _ in range(40):
+        kafka.produce("commands", 0, b"k", b"x" * 100_000)
+    reader: InputReader = kafka.open().inbox._reader  # type: ignore[attr-defined]
+    place = TopicPartition(kafka.topic("commands"), 0, 0)
+
+    def is_full(stream: Stream) -> bool:
+        return stream.paused
+
+    for _ in range(2):
+        stream = reader.open([place], lambda: None)
+        until(partial(is_full, stream), "it pauses")
+        reader.close_stream(stream)

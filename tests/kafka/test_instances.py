@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from processor import StateDirectoryInUse
+from processor import Client, StateDirectoryInUse, Worker
 from processor.kafka.group.instance import Lifetime, take_instance
+from tests.kafka.own_broker import OwnBroker, prepare
+from tests.kafka.probes import Listens
+from tests.kafka.talking import first_answer
 
 HOST = socket.gethostname()
 HOLDS = (
@@ -77,3 +82,38 @@ def test_a_process_knows_whether_the_one_before_has_left(tmp_path: Path) -> None
     killed.begin()
     killed.end()
     assert not Lifetime(tmp_path, "default", "mine").came_back
+
+
+def test_a_file_that_cannot_be_deleted_keeps_nothing_from_being_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """On a disk that became read-only, say."""
+    in_the_way = tmp_path / "mine" / "default" / "alive"
+    in_the_way.mkdir(parents=True)
+    Lifetime(tmp_path, "default", "mine").end()
+    assert f"{in_the_way} cannot be deleted" in caplog.text
+    assert "takes this one for one that was killed" in caplog.text
+
+
+def test_a_process_that_stops_while_no_broker_is_there_is_taken_for_one_that_was_killed(
+    breakable: OwnBroker, namespace: str, tmp_path: Path
+) -> None:
+    """It cannot leave its groups: what it had given up there would be nobody's."""
+    prepare(breakable.servers, namespace)
+    alive = tmp_path / "one" / namespace / "alive"
+
+    def worker() -> Worker:
+        how: dict[str, Any] = {"workflows": [Listens], "state_dir": tmp_path}
+        return Worker(breakable.servers, namespace=namespace, instance_id="one", **how)
+
+    async def main() -> None:
+        async with worker(), Client(breakable.servers, namespace=namespace) as client:
+            await first_answer(client)
+            await asyncio.to_thread(breakable.broker.kill)
+        assert alive.exists()
+        await asyncio.to_thread(breakable.broker.start)
+        async with worker(), Client(breakable.servers, namespace=namespace) as client:
+            await first_answer(client)
+        assert not alive.exists()
+
+    asyncio.run(main())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+import multiprocessing
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -18,7 +21,7 @@ from processor.core.inputs import ActivityReport
 from processor.core.records.effects import ActivityTask, DeadLetter
 from processor.embedded.runtime import SystemClock
 from processor.injection.interceptors import Injected
-from processor.kafka.clients.connection import partition_of
+from processor.kafka.clients.connection import KafkaSettings, partition_of
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.queues import queue
 from processor.kafka.queues.queue import QueueConsumer
@@ -34,13 +37,21 @@ from .harness import PARTITIONS, Adapters, task, until
 class Worker:
     """Holds the tasks that it gets until a test lets them end."""
 
-    def __init__(self, kafka: Adapters, slots: int) -> None:
-        self.transport = KafkaTransport(kafka.connection, Settings())
+    def __init__(
+        self,
+        connection: KafkaSettings,
+        slots: int,
+        member: str | None = None,
+        came_back: bool = False,
+    ) -> None:
+        self.transport = KafkaTransport(connection, Settings())
         self.tasks: dict[int, tuple[ActivityTask, Report]] = {}
         self.again: dict[int, bool] = {}
         self.most = 0
         self.ends_at_once = False
-        self.queue = QueueConsumer(self.transport, "default", slots, self._run, PARTITIONS)
+        self.queue = QueueConsumer(
+            self.transport, "default", slots, self._run, PARTITIONS, member, came_back
+        )
 
     def _run(self, task: ActivityTask, report: Report, again: bool) -> None:
         self.tasks[task.id] = (task, report)
@@ -56,8 +67,10 @@ class Worker:
 
 
 @asynccontextmanager
-async def worker(kafka: Adapters, slots: int = 100) -> AsyncIterator[Worker]:
-    made = Worker(kafka, slots)
+async def worker(
+    kafka: Adapters, slots: int = 100, member: str | None = None, came_back: bool = False
+) -> AsyncIterator[Worker]:
+    made = Worker(kafka.connection, slots, member, came_back)
     made.queue.start()
     try:
         yield made
@@ -221,6 +234,76 @@ def test_workers_share_a_queue(kafka: Adapters) -> None:
             assert first.tasks
             assert second.tasks
             assert not set(first.tasks) & set(second.tasks)
+
+    run(test)
+
+
+async def die_while_it_gives_up(connection: KafkaSettings, ready: Path) -> None:
+    it = Worker(connection, 100, "a")
+    assign, mine = it.queue._on_assign, set[int]()
+
+    def assigned(consumer: Consumer, places: Sequence[TopicPartition]) -> None:
+        assign(consumer, places)
+        mine.update(place.partition for place in places)
+        if len(mine) == PARTITIONS:
+            ready.touch()
+
+    it.queue._on_assign = assigned  # type: ignore[method-assign]
+    it.queue._on_revoke = lambda *_: os._exit(1)  # type: ignore[method-assign]
+    it.queue.start()
+    await asyncio.sleep(300)
+
+
+def die_in_a_process(servers: str, namespace: str, ready: Path) -> None:
+    asyncio.run(die_while_it_gives_up(KafkaSettings(servers, namespace), ready))
+
+
+def test_what_a_worker_had_given_up_when_it_died_is_somebodys_again(
+    kafka: Adapters, tmp_path: Path
+) -> None:
+    """A static member that comes back in time begins no generation: tasks would wait for one."""
+    ready = tmp_path / "ready"
+    where = kafka.connection.servers, kafka.connection.namespace, ready
+    process = multiprocessing.get_context("spawn").Process(target=die_in_a_process, args=where)
+    process.start()
+    until(ready.exists, "all partitions", 60)
+
+    async def test() -> None:
+        async with worker(kafka, 200, "b") as other:
+            await asyncio.to_thread(process.join, 20)
+            async with worker(kafka, 200, "a", came_back=True) as again:
+                await asyncio.to_thread(send_tasks, kafka, 200)
+                tasks = other.tasks, again.tasks
+                await soon(lambda: len(set().union(*tasks)) == 200, "all tasks", 40)
+
+    run(test)
+
+
+def test_a_queue_that_pauses_goes_on_with_what_it_keeps_in_a_rebalance(
+    kafka: Adapters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It took the first generation after the pause for an end of it, and never resumed."""
+    monkeypatch.setattr(queue, "_AHEAD_MAX", 100)
+    monkeypatch.setattr(queue, "_BATCH", 5)
+    send_tasks(kafka, 400)
+
+    async def test() -> None:
+        async with worker(kafka, slots=5) as it:
+            await soon(lambda: it.queue._paused, "it pauses")
+            while len(it.queue._ahead) >= 80:
+                await soon(lambda: bool(it.tasks), "a task")
+                it.end(next(iter(it.tasks)))
+            assert it.queue._paused, "it goes on once half of that is left"
+            async with worker(kafka, slots=5) as other:
+                await soon(lambda: bool(other.tasks), "the other one's tasks")
+                other.ends_at_once = True
+                it.ends_at_once = True
+                for one in (it, other):
+                    for id in list(one.tasks):
+                        one.end(id)
+                landed = [it.queue._tasks, other.queue._tasks]
+                await soon(lambda: committed(kafka) == 400, "all tasks", 30)
+                assert all(each._landed for each in landed)
 
     run(test)
 

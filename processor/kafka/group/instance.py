@@ -6,6 +6,7 @@ the group would throw the first one out.
 
 from __future__ import annotations
 
+import logging
 import socket
 from itertools import count
 from pathlib import Path
@@ -14,6 +15,8 @@ from processor.errors import StateDirectoryInUse
 from processor.store.lock import hold, holder
 
 __all__ = ("Lifetime", "take_instance")
+
+_log = logging.getLogger("processor.kafka")
 
 
 class Lifetime:
@@ -27,8 +30,15 @@ class Lifetime:
         self._file.touch()
 
     def end(self) -> None:
-        """Note that the process has left its groups."""
-        self._file.unlink(missing_ok=True)
+        """Note that the process has left its groups. What else it has to close is closed anyway."""
+        try:
+            self._file.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning(
+                "%s cannot be deleted: %s. The next process of this name takes this one for one "
+                "that was killed, and has its groups decide once more",
+                *(self._file, error.strerror),
+            )
 
 
 def take_instance(state_dir: Path, namespace: str, given: str | None) -> tuple[str, int]:

@@ -20,7 +20,7 @@ from concurrent.futures import TimeoutError as FutureTimeout
 from concurrent.futures import wait as wait_for
 from threading import Thread
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
 from confluent_kafka import (
     OFFSET_END,
@@ -84,8 +84,7 @@ class Membership:
         self._failed = failed
         self._assignments = Assignments()
         self._confirmations = Confirmations(_CONFIRM_S, next_command, monotonic())
-        self._closing = False
-        self._leave = True
+        self._end: Literal["", "leaves", "stays", "left"] = ""
         self._config = self._consumer_config(connection, settings)
         self._consumer = made(Consumer, self._config)
         self._comeback = Comeback(self._topic, self._subscribe, came_back)
@@ -101,17 +100,21 @@ class Membership:
         """What a transaction needs to be accepted, and what it may be about. From any thread."""
         return self._assignments.standing
 
+    @property
+    def left(self) -> bool:
+        """Whether the group was told, at the end, that this process has left it."""
+        return self._end == "left"
+
     def start(self) -> None:
         self._thread.start()
 
     async def close(self, *, leave: bool = True) -> None:
-        """Give the shards back and stop.
+        """Give the shards back and stop; nothing happens the second time.
 
-        ``leave=False`` keeps the membership until the session times out, for a process that comes
-        back at once under the same instance id.
+        ``leave=False`` keeps the membership until the session times out, as a crash does.
         """
-        self._leave = leave
-        self._closing = True
+        if not self._end:
+            self._end = "leaves" if leave else "stays"
         await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * LEAVE_S)
 
     def may_own(self, partition: int) -> bool:
@@ -137,7 +140,7 @@ class Membership:
                 self._serve(self._consumer)
             except KafkaException as error:
                 self._give_up(sorted(self.owned), _LOST_S)
-                again = self._assignments.lost and is_shut_out(error.args[0]) and not self._closing
+                again = self._assignments.lost and is_shut_out(error.args[0]) and not self._end
                 if again:
                     self._begin_again()
                 else:
@@ -181,14 +184,14 @@ class Membership:
 
     def _serve(self, consumer: Consumer) -> None:
         self._subscribe(self._topic)
-        while not self._closing:
+        while not self._end:
             message = consumer.poll(_POLL_S)
             if message is not None:
                 self._note_error(message)
             self._confirm()
             self._comeback.poll()
-        if self._leave:
-            leave(consumer)
+        if self._end == "leaves" and leave(consumer, self._topic):
+            self._end = "left"
 
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         """Take partitions without reading them: the inputs are read by the shards' own reader.

@@ -6,7 +6,7 @@ from contextlib import suppress
 from time import monotonic
 from typing import Final
 
-from confluent_kafka import Consumer, KafkaError
+from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from processor.kafka.clients.bounded import within
 
@@ -15,6 +15,7 @@ __all__ = ("LEAVE_S", "abandon", "is_shut_out", "leave")
 LEAVE_S: Final = 3.0
 _POLL_S = 0.01
 _LAST_POLL_S = 0.1
+_TOLD_S = 1.0
 _CLOSE_S = 2.0
 _SHUT_OUT: Final = frozenset((KafkaError.FENCED_INSTANCE_ID, KafkaError._FATAL))
 """``fatal`` is not set on the message by which librdkafka reports its own fatal error."""
@@ -25,17 +26,23 @@ def is_shut_out(error: KafkaError) -> bool:
     return error.fatal() or error.code() in _SHUT_OUT
 
 
-def leave(consumer: Consumer) -> None:
+def leave(consumer: Consumer, topic: str) -> bool:
     """Give back what is assigned, and leave; ``close`` alone lets it wait for the time-out.
 
     librdkafka sends no LeaveGroup for a static member that terminates, but does for one that
     unsubscribes (``rd_kafka_cgrp_leave_maybe``). From the thread that polls; blocks shortly.
+    Returns whether a broker was there to be told, which is asked about any ``topic``.
     """
     consumer.unsubscribe()
     deadline = monotonic() + LEAVE_S
     while consumer.assignment() and monotonic() < deadline:
         consumer.poll(_POLL_S)
     consumer.poll(_LAST_POLL_S)
+    try:
+        consumer.list_topics(topic, _TOLD_S)
+    except KafkaException:
+        return False
+    return True
 
 
 def abandon(consumer: Consumer) -> None:

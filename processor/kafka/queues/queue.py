@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Sequence
 from threading import Thread
 from time import monotonic, sleep
-from typing import Any
+from typing import Any, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Message, TopicPartition
 
@@ -74,7 +74,7 @@ class QueueConsumer:
         self._held = False  # tasks wait until brokers have more of what was sent
         self._paused = False
         self._rewind = False
-        self._stopping = False
+        self._end: Literal["", "stops", "left"] = ""
         self._config = self._consumer_config(transport, member)
         self._consumer = made(Consumer, self._config)
         self._comeback = Comeback(self._topic, self._subscribe, came_back)
@@ -87,12 +87,13 @@ class QueueConsumer:
     def start(self) -> None:
         self._thread.start()
 
-    async def stop(self) -> None:
-        self._stopping = True
+    async def stop(self) -> bool:
+        self._end = self._end or "stops"
         self._ahead.clear()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, _JOIN_S)
         self._tasks.close()
+        return self._end == "left"
 
     def finish(self, run_id: str, id: int) -> None:
         self._tasks.finish(run_id, id)
@@ -123,7 +124,7 @@ class QueueConsumer:
 
     def _pump(self) -> None:
         """Hand tasks to the runner while it has room."""
-        while self._ahead and self._tasks.count < self._slots and not self._stopping:
+        while self._ahead and self._tasks.count < self._slots and not self._end:
             if self._tasks.unsent_bytes >= _UNSENT_BYTES_MAX:
                 self._held = True
                 return
@@ -142,7 +143,7 @@ class QueueConsumer:
     def _run(self) -> None:
         try:
             self._subscribe(self._topic)
-            while not self._stopping:
+            while not self._end:
                 try:
                     self._poll()
                 except KafkaException as error:
@@ -153,7 +154,8 @@ class QueueConsumer:
                     _log.exception("a bug in taking the tasks of %s", self._topic)
                     self._begin_again()
             self._settle_all()
-            leave(self._consumer)
+            if leave(self._consumer, self._topic):
+                self._end = "left"
         finally:
             self._consumer.close()
 
@@ -189,7 +191,7 @@ class QueueConsumer:
             self._loop.call_soon_threadsafe(self._pump)
         self._regulate()
         if monotonic() >= self._commit_due:
-            self._commit(self._positions.partitions, asynchronous=True)
+            self._commit(self._positions.partitions)
             self._commit_due = monotonic() + _COMMIT_EVERY_S
         self._comeback.poll()
 
@@ -227,17 +229,18 @@ class QueueConsumer:
         deadline = monotonic() + _SETTLE_S
         while not self._tasks.all_landed and monotonic() < deadline:
             self._consumer.poll(_POLL_S)
-        self._commit(self._positions.partitions, asynchronous=False)
+        self._commit(self._positions.partitions)
 
-    def _commit(self, partitions: Sequence[int], *, asynchronous: bool) -> None:
+    def _commit(self, partitions: Sequence[int]) -> None:
+        """Ask for a commit. A call that waits for it may never return (see ``Source.commit``).
+
+        The client commits in order, and before it gives partitions up or leaves the group.
+        """
         offsets = self._positions.due(partitions)
         if not offsets:
             return
         try:
-            if asynchronous:
-                self._consumer.commit(offsets=offsets, asynchronous=True)
-            else:
-                self._consumer.commit(offsets=offsets, asynchronous=False)
+            self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException as error:
             _log.info("%s: committing offsets: %s", self._topic, error)
 
@@ -250,17 +253,20 @@ class QueueConsumer:
 
     def _on_assign(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         consumer.incremental_assign(list(places))
-        self._paused = False
+        if self._paused:
+            consumer.pause(list(places))
         self._comeback.generation()
 
     def _on_revoke(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         if consumer is self._consumer:
-            self._commit([place.partition for place in places], asynchronous=False)
+            self._commit([place.partition for place in places])
         self._on_lost(consumer, places)
 
     def _on_lost(self, consumer: Consumer, places: Sequence[TopicPartition]) -> None:
         if consumer is self._consumer:
             self._positions.forget([place.partition for place in places])
+        if self._paused:  # a partition that comes back would still be paused
+            consumer.resume(list(places))
         consumer.incremental_unassign(list(places))
 
 

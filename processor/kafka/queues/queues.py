@@ -31,6 +31,7 @@ class Queues:
     ``share_groups`` takes tasks by share groups instead of consumer groups (see ``share``), which
     know no static members. ``member`` must be this process's own; None joins as somebody new. The
     executor hears which queues these are: what belongs to others does not run eagerly in it.
+    ``left``, once they stop: whether all groups were told that this process has left them.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Queues:
         self._names = executor.queues = tuple(dict.fromkeys(queues))
         self._member = member
         self._came_back = came_back
+        self.left = True
         self._consumers: dict[str, QueueTransport] = {}
         self._admin: AdminClient | None = None
         self._ids: dict[str, str] = {}
@@ -77,7 +79,8 @@ class Queues:
     async def stop(self) -> None:
         """Leave the groups; nothing happens the second time."""
         consumers, self._consumers = self._consumers, {}
-        await asyncio.gather(*(consumer.stop() for consumer in consumers.values()))
+        left = await asyncio.gather(*(consumer.stop() for consumer in consumers.values()))
+        self.left = self.left and all(left)
         replies, self._replies = self._replies, None
         if replies is not None:
             self._executor.reply_to = None

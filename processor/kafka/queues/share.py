@@ -71,11 +71,12 @@ class ShareQueueConsumer:
     def start(self) -> None:
         self._thread.start()
 
-    async def stop(self) -> None:
+    async def stop(self) -> bool:
         self._stopping = True
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join, _JOIN_S)
         self._tasks.close()
+        return True  # its members are never static: what is left of one ends by itself
 
     def finish(self, run_id: str, id: int) -> None:
         self._tasks.finish(run_id, id)

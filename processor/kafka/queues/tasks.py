@@ -33,8 +33,11 @@ class QueueTransport(Protocol):
 
     def start(self) -> None: ...
 
-    async def stop(self) -> None:
-        """Take nothing new, commit what is finished, and leave the group."""
+    async def stop(self) -> bool:
+        """Take nothing new, commit what is finished, and leave the group.
+
+        Returns whether nothing of this process is left there.
+        """
 
     def finish(self, run_id: str, id: int) -> None:
         """Note that a task was cancelled and will not report."""

@@ -153,6 +153,8 @@ class InputReader:
             if self._owns(stream):
                 for place in stream.places:
                     del self._streams[place.topic, place.partition]
+                if stream.paused:  # it would stay paused for whoever opens it next
+                    self._consumer.resume(list(stream.places))
                 self._consumer.incremental_unassign(list(stream.places))
             self._paused.discard(stream)
 
