@@ -265,10 +265,11 @@ class Draft:
 
     def _placed(self, asked: ActivityScheduled) -> ActivityScheduled:
         """Return an activity that the code asks for with where its first attempt runs."""
-        if not self.places(asked.name, asked.options or DEFAULTS):
+        eager = self.places(asked.name, asked.options or DEFAULTS)
+        if eager == asked.eager:
             return asked
         what = asked.id, asked.name, asked.arguments
-        return ActivityScheduled(*what, True, asked.options, asked.headers)
+        return ActivityScheduled(*what, eager, asked.options, asked.headers)
 
     def _followed(self, closing: Any, runner: Runner) -> Event:
         """Return the end that the code came to, with the run that follows it, if there is one."""

@@ -104,7 +104,7 @@ class Runner(Protocol):
         ``number`` is that of the first event of the turn: what libraries draw at random begins
         with it. ``recorded`` holds the turn's decisions at replay (side effects take their values
         from it, the logger is silent), None when live. Raises ``CodeError``; the runner is then
-        dead. Where an activity runs is not the code's to say: ``eager`` is False.
+        dead. Where an activity runs is not the code's to say: ``eager`` counts for nothing.
         """
 
     def snapshot(self) -> Kept | None:

@@ -75,28 +75,27 @@ class _Measures:
         known = self._made.get(full_name)
         if known is not None:
             return known
-        parts: list[tuple[str, set[type[Any]], _Part]] = []
+        ones: list[tuple[str, set[type[Any]], _Part]] = []
+        arrays: list[tuple[str, set[type[Any]], _Part]] = []
         first = self._first
 
         def measured(record: Any) -> int:
             most = first
-            for attribute, plain, part in parts:
+            for attribute, plain, part in ones:
                 value = getattr(record, attribute)
-                kind = type(value)
-                if kind is tuple:
-                    if plain.issuperset(map(type, value)):
-                        continue
-                elif kind in plain:
-                    continue
-                level = part(value if kind is tuple else (value,), plain)
-                if level > most:
-                    most = level
+                if type(value) not in plain:
+                    most = max(most, part((value,), plain))
+            for attribute, plain, part in arrays:
+                values = getattr(record, attribute)
+                if not plain.issuperset(map(type, values)):
+                    most = max(most, part(values, plain))
             return most
 
         self._made[full_name] = measured
         for field in self._named[full_name].get("fields", ()):
             part = self._field(full_name, field)
             if part is not None:
+                parts = arrays if _is_array(field["type"]) else ones
                 parts.append((field["name"], set(), part))
         return measured
 

@@ -123,7 +123,7 @@ async def call(
     wire = None if options is DEFAULTS else options
     decode = runtime.payloads.decoder(result)
     id = decisions.next_id
-    scheduled = ActivityScheduled(id, name, payload, False, wire, headers)
+    scheduled = ActivityScheduled(id, name, payload, True, wire, headers)
     size += len(payload or b"")
     index = decisions.add_identified(scheduled, line, size, "activity", name)
     future: asyncio.Future[Any] = _Future(loop=runtime.loop)
