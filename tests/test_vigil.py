@@ -191,6 +191,31 @@ def test_who_does_not_wait_any_more_is_not_looked_at_whoever_takes_a_cancellatio
     assert len(found) == 1
 
 
+def test_who_waits_for_weeks_keeps_nothing_of_what_was_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """How often an activity has failed is another text each time. What stays is told once."""
+    looks = 0
+
+    async def fails(_: int, child: str | None) -> RunDescription:
+        nonlocal looks
+        looks += 1
+        return a_run(parked={"kind": "bug", "error": f"no {looks // 100}", "where": ""})
+
+    async def main() -> None:
+        async def look(child: str | None) -> RunDescription:
+            return await fails(0, child)
+
+        async with Vigil(Vigils(), "order-0", look, raises=False) as it:
+            await asyncio.sleep(14 * 24 * 3600)
+            assert looks > 10_000
+            assert len(told(caplog)) == looks // 100 + 1
+            assert len(it._told) + len(it._told_before) <= 2
+
+    with asyncio.Runner(loop_factory=Skipping) as runner:
+        runner.run(main())
+
+
 def test_a_queue_without_workers_is_told_also_where_the_clock_is_behind(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

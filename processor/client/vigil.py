@@ -97,7 +97,9 @@ class Vigils:
 
 
 class Vigil:
-    """``async with`` it, wait for a result; it warns of what holds the run up, each thing once.
+    """``async with`` it, wait for a result; it warns of what holds the run up.
+
+    Each thing is told once, and again if another look has not seen it.
 
     With ``raises``, a parked run ends the wait with ``WorkflowParked``, and so does one of its
     children. ``describe`` asks for the run (None), or for a child by its id. ``seen`` is the run
@@ -122,6 +124,7 @@ class Vigil:
         self._looks = 0
         self._shard_ms, self._noted_s = 0, 0.0
         self._told: set[str] = set()
+        self._told_before: set[str] = set()
         self.seen: RunDescription | None = None
 
     async def __aenter__(self) -> Vigil:
@@ -158,6 +161,7 @@ class Vigil:
         self._looking = self._loop.create_task(self._look())
 
     async def _look(self) -> None:
+        self._told_before, self._told = self._told, set()
         run = await self._described(None)
         self.seen = run or self.seen
         left = _children(run)
@@ -190,9 +194,9 @@ class Vigil:
             self._limit.reschedule(self._loop.time())
             return
         for text in hindrances(run, self._now_ms(run)):
-            if text not in self._told:
-                self._told.add(text)
+            if text not in self._told | self._told_before:
                 self._say(text)
+            self._told.add(text)
 
     def _now_ms(self, run: RunDescription) -> int:
         """Return the time: the clock's, or a later one where the shards' clocks are ahead of it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 import subprocess
@@ -69,6 +70,19 @@ def test_a_given_name_that_is_taken_is_refused(tmp_path: Path) -> None:
         assert other == "mine", "each namespace has a group of its own"
     finally:
         end(held)
+    os.close(take_instance(tmp_path, "default", "mine")[1])
+
+
+def test_a_name_that_a_full_disk_keeps_from_being_written_is_free_for_the_next_try(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", full)
+        with pytest.raises(OSError, match="No space left"):
+            take_instance(tmp_path, "default", "mine")
     os.close(take_instance(tmp_path, "default", "mine")[1])
 
 

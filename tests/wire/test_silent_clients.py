@@ -129,6 +129,15 @@ def test_a_commit_that_is_never_answered_ends_the_client(
         it.commit()
 
 
+def test_a_client_that_does_not_go_back_to_what_is_committed_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, never: Callable[..., None]
+) -> None:
+    it = a_source(monkeypatch, Client(seek=never, committed=lambda *_: PLACES))
+    it._begun["numbers", 0] = 0
+    with pytest.raises(KafkaException, match=r"did not go back within 0\.1 s"):
+        it.rewind()
+
+
 def test_a_client_that_does_not_leave_its_group_is_left_to_itself(
     monkeypatch: pytest.MonkeyPatch, never: Callable[..., None], caplog: pytest.LogCaptureFixture
 ) -> None:

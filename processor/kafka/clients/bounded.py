@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-__all__ = ("let_go", "send_positions", "within")
+__all__ = ("answered", "let_go", "send_positions", "within")
 
 
 def within(timeout_s: float, call: Callable[[], Any]) -> None:
@@ -32,6 +32,14 @@ def within(timeout_s: float, call: Callable[[], Any]) -> None:
     done.result(timeout_s)
 
 
+def answered(timeout_s: float, call: Callable[[], Any], silent: str) -> None:
+    """Make the call; raise ``KafkaException`` with this text when it does not return."""
+    try:
+        within(timeout_s, call)
+    except TimeoutError:
+        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
+
+
 def send_positions(
     producer: Producer, places: Sequence[TopicPartition], member: object, timeout_s: float
 ) -> None:
@@ -41,15 +49,11 @@ def send_positions(
     once the connection to the group's coordinator broke, whatever time-out it is given
     (librdkafka#5456, #5511; seen with 2.16 after a cut network, and after a broker's restart).
     """
-    try:
-        within(
-            timeout_s,
-            lambda: producer.send_offsets_to_transaction([*places], member, timeout_s),
-        )
-    except TimeoutError:
-        raise KafkaException(
-            KafkaError(KafkaError._TIMED_OUT, "the group's coordinator does not answer")
-        ) from None
+    answered(
+        timeout_s,
+        lambda: producer.send_offsets_to_transaction([*places], member, timeout_s),
+        "the group's coordinator does not answer",
+    )
 
 
 def let_go(producer: Producer) -> None:

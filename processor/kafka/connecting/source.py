@@ -17,7 +17,7 @@ from confluent_kafka.admin import AdminClient
 from processor.config import Settings
 from processor.connect.connection import Begin
 from processor.errors import ProcessorError, TopicsNotReady
-from processor.kafka.clients.bounded import within
+from processor.kafka.clients.bounded import answered, within
 from processor.kafka.clients.connection import READ_AHEAD, KafkaSettings
 from processor.kafka.clients.faults import MISSING, TRUNCATED, made, watermarks_of
 from processor.kafka.connecting.committing import Committing
@@ -167,9 +167,13 @@ class Source:
     def rewind(self) -> None:
         """Read again from what is committed, as the group says it. Blocks."""
         known = self._known([TopicPartition(*place) for place in self.done])
-        for place in self.done:
-            self.done[place] = at = known.get(place, self._begun[place])
-            self._consumer.seek(TopicPartition(*place, at))
+        self.done = {place: known.get(place, self._begun[place]) for place in self.done}
+
+        def seek() -> None:  # the client's call has no time-out
+            for place, at in self.done.items():
+                self._consumer.seek(TopicPartition(*place, at))
+
+        answered(_CALL_S, seek, f"its client did not go back within {_CALL_S:g} s")
 
     def close(self) -> None:
         """Commit, and leave the group. Blocks."""
