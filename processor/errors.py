@@ -42,6 +42,7 @@
     │   └── TooNew                a later release wrote this record
     ├── NonDeterminismError       workflow code did what replay cannot repeat
     ├── ShardUnavailable          no shard answered in time
+    ├── TableStopped              a table of your own cannot go on
     ├── TopicsNotReady            topics are missing or wrong
     ├── LogTruncated              the log or an input no longer holds what the shard still needs
     ├── ReleaseTooOld             the log holds what only a later release can read
@@ -91,6 +92,7 @@ __all__ = (
     "ShardUnavailable",
     "StateDirectoryInUse",
     "StoreCorrupt",
+    "TableStopped",
     "TimeoutKind",
     "TooNew",
     "TopicsNotReady",
@@ -443,6 +445,10 @@ class NonDeterminismError(ProcessorError):
 
 class ShardUnavailable(ProcessorError):
     """No shard answered in time: no worker runs, or it is still taking over."""
+
+
+class TableStopped(ProcessorError):
+    """A table of ``@views.table`` cannot go on: its function failed, or is not there any more."""
 
 
 class TopicsNotReady(ProcessorError):

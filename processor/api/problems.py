@@ -22,6 +22,7 @@ STATUSES: Final[Mapping[type[BaseException], int]] = {
     errors.WorkflowAlreadyStarted: 409,
     errors.CommandRejected: 409,
     errors.RequestExpired: 409,
+    errors.TableStopped: 409,
     errors.UpgradeNeeded: 409,
     errors.WorkflowParked: 409,
     errors.ActivityNotOpen: 410,

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from examples.orders_per_hour import orders_per_hour, sale
-from processor import Client, InvalidArgument, ProcessorError, Worker, sync, views
+from processor import Client, InvalidArgument, TableStopped, Worker, sync, views
 from processor.api import HttpOptions
 from processor.client import ViewRow
 
@@ -34,14 +34,16 @@ def earned(rows: list[ViewRow]) -> int:
     return sum(row.value["earned"] for row in rows)
 
 
-def test_a_table_has_what_was_acknowledged(tmp_path: Path) -> None:
+def test_a_table_has_what_was_acknowledged(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async def first() -> None:
         async with new_worker(tmp_path), Client(f"embedded:{tmp_path}") as client:
             assert await sold(client) == []
             for number in range(1, 6):
                 await client.run(sale, "lamp", number)
                 assert earned(await sold(client)) == sum(range(number + 1))
-            with pytest.raises(ProcessorError, match=r"'stops' stands still, .*it cannot count"):
+            with pytest.raises(TableStopped, match=r"'stops' stands still, .*it cannot count"):
                 [row async for row in client.view("stops")]
             with pytest.raises(InvalidArgument, match="there is no table 'none' here"):
                 [row async for row in client.view("none")]
@@ -60,9 +62,14 @@ def test_a_table_has_what_was_acknowledged(tmp_path: Path) -> None:
                 assert nothing["items"] == []
                 refused = await http.get(f"{url}/none")
                 assert (refused.status_code, refused.json()["type"]) == (400, "InvalidArgument")
+                stopped = await http.get(f"{url}/stops")
+                assert (stopped.status_code, stopped.json()["type"]) == (409, "TableStopped")
+                with pytest.raises(TableStopped, match="it cannot count"):
+                    [row async for row in remote.view("stops")]
 
     asyncio.run(first())
     asyncio.run(again())
+    assert not [each for each in caplog.records if each.name == "processor.api" and each.exc_info]
 
 
 def test_a_program_without_asyncio_reads_it(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 from typer.testing import CliRunner
 
-from processor import Client, InvalidArgument, ProcessorError
+from processor import Client, InvalidArgument, ProcessorError, TableStopped
 from processor.cli import app
 from tests.kafka.feeding import FeederProcess
 from tests.kafka.probes import collects, queued_double
@@ -57,7 +57,7 @@ def test_tables_are_fed_once_each_whatever_is_killed(
         views_dir = feeder.views_dir
         async with Client(kafka_servers, namespace=made, views_dir=views_dir) as client:
             assert {row.key: row.value async for row in client.view("by_workflow")} == COUNTED
-            with pytest.raises(ProcessorError, match=r"'stops' stands still, .*it cannot count"):
+            with pytest.raises(TableStopped, match=r"'stops' stands still, .*it cannot count"):
                 [row async for row in client.view("stops")]
             with pytest.raises(ProcessorError, match=r"no table 'none' of any .* --module MODULE"):
                 [row async for row in client.view("none")]

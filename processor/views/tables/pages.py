@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, Final
 
-from processor.errors import ProcessorError
+from processor.errors import TableStopped
 from processor.views.answers import ViewRow
 from processor.views.tables.stored import StoredRow, StoredTable
 from processor.views.words import prefix_end
@@ -49,11 +49,11 @@ class TableSearch:
     def of(self, *parts: StoredTable) -> TablePage:
         """Return what the tables of these partitions say, all together.
 
-        Blocks. Raises ``ProcessorError`` where one of them stands still.
+        Blocks. Raises ``TableStopped`` where one of them stands still.
         """
         for part in parts:
             if part.error:
-                raise ProcessorError(
+                raise TableStopped(
                     f"{self.what}: table {self.name!r} stands still, {part.error}. Correct its "
                     "function, and start what feeds it again; raise version= in @views.table if "
                     "rows that are there have to be folded anew"
