@@ -14,9 +14,11 @@ from pathlib import Path
 from time import monotonic, time_ns
 from typing import Final, Protocol, TypeVar
 
+from processor.checks import shown
 from processor.config import Settings
 from processor.core.data.address import ReplyTo
 from processor.core.inputs import ClientCommand
+from processor.core.operation import Operation
 from processor.core.records.answers import ReplyBody
 from processor.core.records.effects import Reply
 from processor.core.runner import Runners
@@ -298,7 +300,7 @@ class EmbeddedGateway:
                 if answer is not None:
                     return answer
                 if left_s <= patience_s:
-                    raise ShardUnavailable(self._unavailable(timeout_s))
+                    raise ShardUnavailable(self._unanswered(command, timeout_s))
         finally:
             del self._waiting[number]
 
@@ -353,6 +355,14 @@ class EmbeddedGateway:
             runtime.add_gateway(self._client, self)
             self._runtime = runtime
         return runtime
+
+    def _unanswered(self, command: ClientCommand, timeout_s: float) -> str:
+        """Say that nobody answered a command, and which one was perhaps taken."""
+        why = self._unavailable(timeout_s)
+        if self._attached() is None or not isinstance(command.body, Operation):
+            return why
+        id = shown(command.workflow_id)
+        return f"{why}. The command for workflow id {id} may be carried out all the same"
 
     def _unavailable(self, timeout_s: float) -> str:
         if self._attached() is None:

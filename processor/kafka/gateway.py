@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
 
+from processor.checks import shown
 from processor.codec.records import encode
 from processor.config import Settings
 from processor.core.data.failure import shortened
@@ -258,9 +259,10 @@ class KafkaGateway:
         namespace, limit = self._connection.namespace, f"{request.timeout_s:g} s"
         shard = f"shard {request.partition} of namespace {namespace!r}"
         changes = isinstance(request.command.body, Operation)
+        about = f"the command for workflow id {shown(request.command.workflow_id)}"
         if not request.taken:
             why = request.error or "Check that the brokers run"
-            later = ". The command may still arrive" if changes else ""
+            later = f". Yet {about} may still arrive" if changes else ""
             return ShardUnavailable(
                 f"no Kafka broker at {self._connection.servers} took the command for {shard} within"
                 f" {limit}: {why}{later}"
@@ -272,8 +274,8 @@ class KafkaGateway:
             why += f", or it may not write to {self._connection.replies_topic}: its log says so"
         if changes:
             return ShardUnavailable(
-                f"{shard} did not answer within {limit}; the broker has the command, and a worker "
-                f"will carry it out. {why}"
+                f"{shard} did not answer within {limit}; the broker has {about}, and a worker will "
+                f"carry it out. {why}"
             )
         return ShardUnavailable(
             f"no worker answered for {shard} within {limit}. {why}. Start one (processor worker "

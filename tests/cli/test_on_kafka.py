@@ -132,4 +132,5 @@ def test_a_question_without_a_worker_says_that_nobody_answered(
     assert "carry it out" not in asked.stderr
     started = invoke("start", "order_processing", ORDER, *where)
     assert started.exit_code == 4
-    assert "the broker has the command, and a worker will carry it out" in started.stderr
+    assert "the broker has the command for workflow id" in started.stderr
+    assert "and a worker will carry it out" in started.stderr

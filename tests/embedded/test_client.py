@@ -330,6 +330,28 @@ def test_nobody_answers(tmp_path: Path) -> None:
     asyncio.run(main())
 
 
+def test_a_start_without_an_answer_says_which_id_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client made the id, and the run may be there."""
+
+    async def main() -> None:
+        server, impatient = f"embedded:{tmp_path}", Settings(request_timeout_s=0.2)
+        worker = Worker(server, workflows=WORKFLOWS, activities=ACTIVITIES)
+        sent: list[ClientCommand] = []
+        async with worker, Client(server, settings=impatient) as client, asyncio.timeout(30):
+            with monkeypatch.context() as patched:
+                patched.setattr(MemoryInbox, "submit", lambda self, command: sent.append(command))
+                with pytest.raises(ShardUnavailable) as raised:
+                    await client.start(waits)
+                with pytest.raises(ShardUnavailable) as asked:
+                    await client.handle("x").describe()
+        assert f"for workflow id {sent[0].workflow_id!r} may be carried out" in str(raised.value)
+        assert "carried out" not in str(asked.value)
+
+    asyncio.run(main())
+
+
 def test_cancel_lets_the_code_clean_up(tmp_path: Path) -> None:
     async def talk(client: Client) -> None:
         handle = await client.start(waits)
