@@ -16,24 +16,7 @@ from processor.client.descriptions import RunDescription
 from processor.client.vigil import Vigil, Vigils, overdue
 from processor.errors import ShardUnavailable, WorkflowNotFound, WorkflowParked
 from processor.policy import Status
-
-
-class Skipping(asyncio.SelectorEventLoop):
-    """A loop whose clock goes on to the next timer when nothing else is to do."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._skipped_s = 0.0
-
-    def time(self) -> float:
-        return super().time() + self._skipped_s
-
-    def _run_once(self) -> None:
-        if not self._ready and self._scheduled:  # type: ignore[attr-defined]
-            first = self._scheduled[0].when()  # type: ignore[attr-defined]
-            self._skipped_s += max(first - self.time(), 0.0)
-        super()._run_once()  # type: ignore[misc]
-
+from tests.own_time import in_own_time
 
 Look = Callable[[int, str | None], Awaitable[RunDescription]]
 
@@ -74,8 +57,7 @@ def looked(
         await asyncio.gather(*map(wait, range(waits)))
         await asyncio.sleep(300)  # who waits no more is not looked at
 
-    with asyncio.Runner(loop_factory=Skipping) as runner:
-        runner.run(main())
+    in_own_time(main())
     return found
 
 
@@ -212,8 +194,7 @@ def test_who_waits_for_weeks_keeps_nothing_of_what_was_told(
             assert len(told(caplog)) == looks // 100 + 1
             assert len(it._told) + len(it._told_before) <= 2
 
-    with asyncio.Runner(loop_factory=Skipping) as runner:
-        runner.run(main())
+    in_own_time(main())
 
 
 def test_a_queue_without_workers_is_told_also_where_the_clock_is_behind(

@@ -271,79 +271,6 @@ def test_sys_exit_in_an_activity_ends_the_attempt_and_not_the_process(tmp_path: 
     assert asyncio.run(main()) == ["ActivityFailed", "SystemExit: good bye", 2]
 
 
-# --- time-outs begin with the function ------------------------------------------------------------
-
-
-def run_many(function: Any, count: int, threads: int, **changes: Any) -> list[ActivityReport]:
-    """Run queued attempts of one activity at once; return all reports."""
-    reports: list[ActivityReport] = []
-
-    async def main() -> None:
-        payloads = JsonPayloads()
-        registry = Registry([], [activity.define(name="wait")(function)], Injected(payloads))
-        settings = Settings(activity_threads_max=threads)
-        executor = Executor(registry, settings, "a test", SystemClock())
-        for id in range(count):
-            executor.enqueue(replace(task(1, id=id, eager=False), **changes), reports.append)
-        async with asyncio.timeout(30):
-            while executor.running:
-                await asyncio.sleep(0.01)
-        await asyncio.sleep(0.1)
-
-    asyncio.run(main())
-    return reports
-
-
-@pytest.mark.parametrize(
-    "limits", [{"start_to_close_ms": 400}, {"heartbeat_ms": 400}], ids=["start-to-close", "silence"]
-)
-def test_the_wait_for_a_thread_is_no_part_of_a_time_out(limits: dict[str, int]) -> None:
-    def sleeps() -> None:
-        time.sleep(0.1)
-
-    reports = run_many(sleeps, 12, 2, **limits)
-    assert [r.kind for r in reports if r.kind == "failed"] == []
-    assert sum(r.kind == "completed" for r in reports) == 12
-
-
-def test_a_start_is_said_when_the_function_begins() -> None:
-    """The shard's own start-to-close begins with that, and its schedule-to-start ends."""
-
-    def sleeps() -> None:
-        time.sleep(0.1)
-
-    reports = run_many(sleeps, 3, 1, start_to_close_ms=60_000)
-    kinds = [report.kind for report in reports]
-    assert sorted(kinds) == ["completed"] * 3 + ["started"] * 3
-    assert kinds.index("completed") <= 2, "the last one waits for its thread"
-
-
-def test_what_passed_its_deadline_while_it_waited_does_not_run() -> None:
-    ran: list[int] = []
-
-    def sleeps() -> None:
-        ran.append(activity.info().id)
-        time.sleep(0.3)
-
-    deadline_ms = SystemClock().now_ms() + 150
-    reports = run_many(sleeps, 2, 1, deadline_ms=deadline_ms)
-    assert {r.failure.timeout_kind for r in reports if r.failure} == {"schedule_to_close"}
-    assert len(ran) == 1
-
-
-def test_a_plain_function_hears_that_its_attempt_is_over() -> None:
-    heard: list[bool] = []
-
-    def sleeps() -> None:
-        heard.append(activity.is_cancelled())
-        time.sleep(0.3)
-        heard.append(activity.is_cancelled())
-
-    run_many(sleeps, 1, 1, start_to_close_ms=100)
-    time.sleep(0.4)
-    assert heard == [False, True]
-
-
 # --- contexts -------------------------------------------------------------------------------------
 
 TENANT: ContextVar[str] = ContextVar("TENANT", default="nobody")
@@ -372,7 +299,7 @@ def test_an_attempt_sees_nothing_of_other_contexts(plain: bool, slots: int) -> N
         TENANT.set("a client")
         for id in range(4):
             executor.enqueue(task(1, id=id, eager=False), lambda report: None)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(seen) < 4:
                 await asyncio.sleep(0.01)
 
@@ -457,7 +384,7 @@ def test_an_activity_that_is_not_registered_is_warned_of_now_and_then(
         for id in range(5):
             executor.enqueue(task(1, id=id, eager=False), reports.append)
         executor.enqueue(replace(task(1, id=9, eager=False), name="refund"), reports.append)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             while len(reports) < 6:
                 await asyncio.sleep(0.01)
 

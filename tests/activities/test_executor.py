@@ -19,6 +19,7 @@ from processor.core.records.answers import HeartbeatSeen
 from processor.core.records.effects import ActivityTask
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
+from tests.own_time import OwnTime, in_own_time
 
 
 class StoppedClock:
@@ -63,7 +64,7 @@ def test_a_later_attempt_can_be_cancelled_though_the_one_before_ends_first() -> 
         assert executor.running == 0
 
     activity_options = wait.wire_options
-    asyncio.run(main())
+    in_own_time(main())
     assert ends == [(1, "done"), (2, "cancelled")]
 
 
@@ -103,7 +104,7 @@ def test_commands_wait_for_slots_that_are_about_to_be_free_and_for_no_others() -
         await asyncio.sleep(0.01)
         assert [report.kind for report in reports[4:]] == ["completed"]
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 def test_an_attempt_that_is_cancelled_before_it_begins_does_not_run_and_leaves_no_slot() -> None:
@@ -124,7 +125,7 @@ def test_an_attempt_that_is_cancelled_before_it_begins_does_not_run_and_leaves_n
         await asyncio.sleep(0.01)
         assert executor.running == 0 and executor.free == slots
 
-    asyncio.run(main())
+    in_own_time(main())
     assert ran == []
 
 
@@ -157,7 +158,7 @@ def test_the_start_of_a_queued_attempt_is_said_where_it_matters(
         await asyncio.sleep(0.1)
         assert [report.kind for report in reports] == said
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 class Asked:
@@ -199,7 +200,7 @@ def test_a_task_that_came_before_runs_once_its_shard_wants_it() -> None:
         assert it.runs == [1] and it.said() == ["started", "completed"]
         assert it.executor.free == it.slots
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 def test_a_task_that_came_before_and_is_over_does_not_run() -> None:
@@ -215,7 +216,7 @@ def test_a_task_that_came_before_and_is_over_does_not_run() -> None:
         await asyncio.sleep(0.01)
         assert it.runs == [2]
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 def test_a_task_that_no_shard_speaks_of_runs_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +230,7 @@ def test_a_task_that_no_shard_speaks_of_runs_in_the_end(monkeypatch: pytest.Monk
                 await asyncio.sleep(0.01)
         assert it.executor.free == it.slots
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 def test_a_later_attempt_is_asked_about_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -247,7 +248,7 @@ def test_a_later_attempt_is_asked_about_anew(monkeypatch: pytest.MonkeyPatch) ->
         await asyncio.sleep(0.01)
         assert it.runs == [2]
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
@@ -271,7 +272,7 @@ def test_what_a_shard_says_of_another_attempt_ends_nothing() -> None:
         await asyncio.sleep(0.01)
         assert executor.running == 0
 
-    asyncio.run(main())
+    in_own_time(main())
 
 
 @pytest.mark.parametrize("eager", [True, False])
@@ -298,7 +299,7 @@ def test_who_brought_a_task_hears_that_it_was_given_up(eager: bool, begun: bool)
         await asyncio.sleep(0.01)
         assert executor.running == 0
 
-    asyncio.run(main())
+    in_own_time(main())
     said = [(r.kind, r.failure.type) for r in reports if r.failure]
     assert said == ([] if eager else [("failed", "ActivityCancelled")])
 
@@ -326,7 +327,7 @@ def test_a_copy_of_a_task_that_runs_takes_its_report_over() -> None:
         gate.set()
         await asyncio.sleep(0.01)
 
-    asyncio.run(main())
+    in_own_time(main())
     assert before == []
     assert sorted({report.id for report in after if report.kind == "completed"}) == [1, 2]
 
@@ -334,21 +335,30 @@ def test_a_copy_of_a_task_that_runs_takes_its_report_over() -> None:
 # --- payloads and headers ------------------------------------------------------------------------
 
 
-def outcome_of(function: Any, **changes: Any) -> list[ActivityReport]:
+def outcome_of(function: Any, loop: OwnTime | None = None, **changes: Any) -> list[ActivityReport]:
     """Return what is reported of an attempt that runs in the queue, in order."""
     reports: list[ActivityReport] = []
 
     async def main() -> None:
+        over = asyncio.Event()
+
+        def take(report: ActivityReport) -> None:
+            reports.append(report)
+            if report.kind in ("completed", "failed"):
+                over.set()
+
         payloads = JsonPayloads()
         defined = activity.define(name="wait")(function)
         registry = Registry([], [defined], Injected(payloads))
         executor = Executor(registry, Settings(), "a test", StoppedClock())
-        executor.enqueue(replace(task(1, eager=False), **changes), reports.append)
-        async with asyncio.timeout(5):
-            while not reports or reports[-1].kind not in ("completed", "failed"):
-                await asyncio.sleep(0.001)
+        executor.enqueue(replace(task(1, eager=False), **changes), take)
+        async with asyncio.timeout(30):
+            await over.wait()
 
-    asyncio.run(main())
+    if loop is None:
+        asyncio.run(main())
+    else:
+        in_own_time(main(), loop)
     return reports
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
 
 from processor import activity
+from tests.own_time import OwnTime
 
 from .test_executor import outcome_of
 
 
 @pytest.mark.parametrize("plain", [True, False], ids=["plain", "async"])
 def test_an_activity_that_beats_outlives_its_heartbeat_time_out(plain: bool) -> None:
+    loop = OwnTime(jumps=not plain)
+
     def beats() -> str:
         for _ in range(12):
             activity.heartbeat()
-            time.sleep(0.05)
+            loop.pass_s(0.05)
         return "done"
 
     async def beats_async() -> str:
@@ -27,7 +29,7 @@ def test_an_activity_that_beats_outlives_its_heartbeat_time_out(plain: bool) -> 
             await asyncio.sleep(0.05)
         return "done"
 
-    reports = outcome_of(beats if plain else beats_async, heartbeat_ms=300)
+    reports = outcome_of(beats if plain else beats_async, loop, heartbeat_ms=300)
     assert reports[-1].payload == b'"done"', reports[-1].failure
 
 
@@ -38,7 +40,7 @@ def test_an_activity_that_falls_silent_later_times_out() -> None:
             await asyncio.sleep(0.05)
         await asyncio.sleep(9)
 
-    failure = outcome_of(beats, heartbeat_ms=200)[-1].failure
+    failure = outcome_of(beats, OwnTime(), heartbeat_ms=200)[-1].failure
     assert failure is not None
     assert (failure.timeout_kind, failure.details) == ("heartbeat", b'"alive"')
 
@@ -52,7 +54,7 @@ def test_beats_leave_often_enough_for_the_time_out_and_not_more_often() -> None:
             await asyncio.sleep(0.02)
 
     def sent(**changes: Any) -> int:
-        reports = outcome_of(beats, **changes)
+        reports = outcome_of(beats, OwnTime(), **changes)
         return sum(report.kind == "heartbeat" for report in reports)
 
     assert 4 <= sent(heartbeat_ms=400) <= 7

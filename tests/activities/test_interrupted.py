@@ -29,16 +29,27 @@ ONCE = RetryPolicy(maximum_attempts=1)
 SAID: list[str] = []
 
 
+INTERRUPTED = threading.Event()
+
+
 def _spin(seconds: float) -> None:
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         time.sleep(0.005)
 
 
+def _until_interrupted() -> None:
+    """Spin until an interruption is aimed at the function; a shield holds it back."""
+    end = time.monotonic() + 20
+    while not INTERRUPTED.is_set() and time.monotonic() < end:
+        time.sleep(0.005)
+    time.sleep(0.05)
+
+
 @activity.define(retry=ONCE)
 def works() -> str:
-    SAID.append("began")
     try:
+        SAID.append("began")
         _spin(20)
     except asyncio.CancelledError:
         SAID.append("interrupted")
@@ -48,11 +59,11 @@ def works() -> str:
 
 @activity.define(retry=ONCE)
 def is_shielded() -> str:
-    SAID.append("began")
     try:
         with activity.shield():
             with activity.shield():
-                _spin(0.5)
+                SAID.append("began")
+                _until_interrupted()
             SAID.append("shielded")
     except asyncio.CancelledError:
         SAID.append("interrupted")
@@ -144,8 +155,17 @@ def run(path: Path, talk: Talk) -> Any:
     ],
 )
 def test_a_cancellation_reaches_a_thread(
-    tmp_path: Path, name: str, told: str, said: list[str]
+    tmp_path: Path, name: str, told: str, said: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    aimed = ThreadCall.interrupt
+
+    def interrupt(call: ThreadCall) -> None:
+        aimed(call)
+        INTERRUPTED.set()
+
+    INTERRUPTED.clear()
+    monkeypatch.setattr(ThreadCall, "interrupt", interrupt)
+
     async def talk(client: Client) -> None:
         handle = await client.start(order, name)
         while not SAID:
@@ -163,7 +183,7 @@ def test_a_time_out_reaches_a_thread(tmp_path: Path) -> None:
         begun = time.monotonic()
         assert await client.run(order, "too_slow") == "start_to_close"
         while not SAID:
-            assert time.monotonic() - begun < 10
+            assert time.monotonic() - begun < 18, "it ends by itself after 20 s"
             await asyncio.sleep(0.01)
 
     run(tmp_path, talk)

@@ -25,6 +25,7 @@ from processor.core.inputs import ActivityReport
 from processor.embedded.runtime import SystemClock
 from processor.injection.interceptors import Injected
 from processor.registry import Registry
+from tests.own_time import in_own_time
 
 from .test_executor import task
 
@@ -76,7 +77,7 @@ class Running:
             self.executor.enqueue(attempt, self.reports.append)
 
     async def outcomes(self, count: int = 1) -> list[ActivityReport]:
-        async with asyncio.timeout(8):
+        async with asyncio.timeout(15):  # what hangs ends by itself after 20 s
             while True:
                 found = [r for r in self.reports if r.kind in ("completed", "failed")]
                 if len(found) >= count:
@@ -165,7 +166,7 @@ def test_a_worker_stops_though_a_function_goes_on(
         begun = time.monotonic()
         await it.executor.drain(timeout_s)
         await it.executor.drain(0)
-        assert time.monotonic() - begun < 4
+        assert time.monotonic() - begun < 15, "what hangs ends by itself after 20 s"
         assert kinds(it.reports) in (["lost"], [None, "lost"], ["started", "lost"])
 
     with caplog.at_level(logging.WARNING, "processor.activities"):
@@ -188,12 +189,13 @@ def test_late_activities_are_cancelled_when_a_worker_stops() -> None:
         it = Running()
         it.executor._functions._registry = Registry([], [wait], it.executor._registry.injected)
         it.begin("wait")
-        begun = time.monotonic()
+        begun = asyncio.get_running_loop().time()
         await it.executor.drain(0.1)
         assert kinds(await it.outcomes()) == ["lost"]
-        assert time.monotonic() - begun < 0.8, "it is not waited for as one that swallows it"
+        took_s = asyncio.get_running_loop().time() - begun
+        assert took_s < 0.8, "it is not waited for as one that swallows it"
 
-    asyncio.run(main())
+    in_own_time(main())
     assert ends == ["cancelled"]
 
 
@@ -212,7 +214,7 @@ def test_threads_that_hang_are_replaced_and_told(
             it.begin("hangs", id, **{limit: 100})
         assert kinds(await it.outcomes(3)) == [limit.removesuffix("_ms")] * 3
         for id in range(3, 9):
-            it.begin("quick", id, start_to_close_ms=2_000)
+            it.begin("quick", id, start_to_close_ms=60_000)
         assert kinds(await it.outcomes(9))[3:] == ["completed"] * 6
         await asyncio.sleep(1.2)
 
@@ -241,7 +243,9 @@ def test_an_activity_of_which_too_much_goes_on_is_refused(
         assert refused is not None and refused.retryable
         assert "attempts of it that are over do not end" in refused.message
         OVER.set()
-        await asyncio.sleep(0.1)
+        async with asyncio.timeout(15):
+            while not it.executor.place("hangs", DEFAULTS, 0):
+                await asyncio.sleep(0.01)
         it.begin("hangs", 7)
         assert kinds(await it.outcomes(8))[-1] == "completed"
 
@@ -271,16 +275,19 @@ def test_as_many_threads_as_asked_for_and_no_more() -> None:
 
     def notes() -> None:
         seen.add(threading.get_ident())
-        gate.wait(5)
+        gate.wait(30)
 
     futures = [threads.submit(notes) for _ in range(10)]
+    end = time.monotonic() + 20
+    while len(seen) < 3 and time.monotonic() < end:
+        time.sleep(0.001)
     time.sleep(0.1)
     assert len(seen) == 3
     gate.set()
     for future in futures:
-        future.result(5)
+        future.result(20)
     assert len(seen) == 3
-    assert threads.submit(threading.get_ident).result(5) in seen, "one that waits is used again"
+    assert threads.submit(threading.get_ident).result(20) in seen, "one that waits is used again"
     threads.shutdown()
     with pytest.raises(RuntimeError, match="the worker stops"):
         threads.submit(notes)
@@ -292,7 +299,7 @@ def test_a_thread_too_many_ends() -> None:
 
     def hangs() -> int:
         calls.append(call := threads.begun("hangs"))
-        gate.wait(5)
+        gate.wait(30)
         threads.ended(call)
         return threading.get_ident()
 
@@ -301,12 +308,12 @@ def test_a_thread_too_many_ends() -> None:
         time.sleep(0.001)
     second = threads.submit(threading.get_ident)
     assert threads.leave(calls[0]) and not threads.leave(calls[0])
-    other = second.result(5)
+    other = second.result(20)
     assert threads.left == {"hangs": 1}
     gate.set()
-    assert first.result(5) != other
+    assert first.result(20) != other
     assert threads.left["hangs"] == 0 and not threads.leave(calls[0])
-    assert {threads.submit(threading.get_ident).result(5) for _ in range(5)} == {other}
+    assert {threads.submit(threading.get_ident).result(20) for _ in range(5)} == {other}
 
 
 # --- end to end -----------------------------------------------------------------------------------
