@@ -52,7 +52,7 @@ def test_a_broker_that_has_ended_ends_the_worker_and_is_told(
     worker: Any = Worker()
 
     async def main() -> None:
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             asyncio.get_running_loop().call_later(0.1, setattr, local, "is_running", False)
             await serve_beside(local, worker, 1)
 

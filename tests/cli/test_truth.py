@@ -167,12 +167,12 @@ def test_a_wait_says_what_the_run_does_and_a_time_out_that_it_lives(
     invoke: Invoke, where: tuple[str, ...]
 ) -> None:
     invoke("start", "waits", "--id=w", *where)
-    done = invoke("result", "w", "--timeout=1.5", *where)
+    done = invoke("result", "w", "--timeout=4", *where)
     assert done.exit_code == 5
     assert done.stdout == ""
     first, second = done.stderr.splitlines()
     assert first.startswith("waiting for the result of 'w': it is running; waits at ")
-    assert second.startswith("error: no result of 'w' within 1.5 s: it is running; waits at ")
+    assert second.startswith("error: no result of 'w' within 4 s: it is running; waits at ")
     for line in (first, second):
         assert "event 'approval'" in line and "; next timer at 2" in line
     short = invoke("result", "w", "--timeout=0.1", "--json", *where)

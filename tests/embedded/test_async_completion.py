@@ -56,7 +56,7 @@ async def hurried(what: str) -> str:
     raise activity.CompleteAsync
 
 
-@activity.define(heartbeat=0.3, retry=RetryPolicy(maximum_attempts=1))
+@activity.define(heartbeat=2, retry=RetryPolicy(maximum_attempts=1))
 async def watched(what: str) -> str:
     TOKENS.append(activity.info().task_token)
     raise activity.CompleteAsync
@@ -85,11 +85,10 @@ async def approval(activity_name: str, what: str = "an order") -> str:
 
 @workflow.define
 async def gives_up(activity_name: str) -> str:
-    try:
-        async with asyncio.timeout(0.2):
-            await BY_NAME[activity_name]("what")
-    except TimeoutError:
-        pass
+    asked = asyncio.ensure_future(BY_NAME[activity_name]("what"))
+    await workflow.wait_for_event("give up")
+    asked.cancel()
+    await asyncio.wait([asked])
     return await workflow.wait_for_event("go", str)
 
 
@@ -115,7 +114,7 @@ def run(path: Path, talk: Talk) -> Any:
 
 async def left_open(client: Client, id: str = "w") -> dict[str, Any]:
     """Return the activity of a run, once its function has left it open."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while True:
             for each in (await client.handle(id).describe()).pending.get("activities", ()):
                 if each["left_open"]:
@@ -182,6 +181,7 @@ def test_what_comes_late_twice_or_to_nobody_is_refused_and_says_why(tmp_path: Pa
         handle = await client.start(gives_up, "asks", id="w")
         await left_open(client)
         (token,) = TOKENS
+        await handle.raise_event("give up")
         while (await handle.describe()).pending["activities"]:
             await asyncio.sleep(0.01)
         with pytest.raises(ActivityNotOpen, match=r"it is over \(completed, failed or given up\)"):
@@ -224,7 +224,7 @@ def test_time_outs_apply_until_the_end(tmp_path: Path) -> None:
         assert (cause.kind, cause.details) == ("start_to_close", "half")
         handle = await client.start(approval, "watched", id="w")
         await left_open(client)
-        for _ in range(10):
+        for _ in range(25):
             assert not await client.heartbeat(TOKENS[-1], "alive")
             await asyncio.sleep(0.1)
         with pytest.raises(WorkflowFailed) as failed:

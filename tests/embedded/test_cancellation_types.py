@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from datetime import timedelta
@@ -26,12 +27,15 @@ from processor.testing import Environment
 
 NEVER_S = 1_000_000
 SAID: list[str] = []
+BEGAN: list[str] = []
+GOES = threading.Event()
 TOKENS: list[str] = []
 
 
 @activity.define
 async def tidies() -> str:
     try:
+        BEGAN.append("tidies")
         await asyncio.sleep(NEVER_S)
     except asyncio.CancelledError:
         await asyncio.sleep(1.5)  # longer than an attempt that is given up may take
@@ -43,6 +47,7 @@ async def tidies() -> str:
 @activity.define
 async def finishes() -> str:
     try:
+        BEGAN.append("finishes")
         await asyncio.sleep(NEVER_S)
     except asyncio.CancelledError:
         SAID.append("finished")
@@ -53,14 +58,16 @@ async def finishes() -> str:
 @activity.define
 async def breaks() -> str:
     try:
+        BEGAN.append("breaks")
         await asyncio.sleep(NEVER_S)
     finally:
         raise ApplicationError("it broke while it tidied")
 
 
-@activity.define(eager=False, heartbeat=1)
+@activity.define(eager=False, heartbeat=20)
 async def tidies_far() -> str:
     try:
+        BEGAN.append("tidies_far")
         while True:
             activity.heartbeat()
             await asyncio.sleep(0.05)
@@ -71,6 +78,7 @@ async def tidies_far() -> str:
 
 @activity.define
 def in_thread() -> str:
+    BEGAN.append("in_thread")
     while not activity.is_cancelled():
         time.sleep(0.01)
     time.sleep(0.2)
@@ -80,6 +88,7 @@ def in_thread() -> str:
 
 @activity.define(retry=RetryPolicy(initial_interval=timedelta(days=9)))
 async def fails() -> str:
+    BEGAN.append("fails")
     raise ApplicationError("not yet")
 
 
@@ -91,7 +100,9 @@ async def left_open() -> str:
 
 @activity.define
 async def goes_on() -> str:
-    await asyncio.sleep(0.5)
+    BEGAN.append("goes_on")
+    while not GOES.is_set():
+        await asyncio.sleep(0.01)
     SAID.append("went on")
     return "done"
 
@@ -121,7 +132,7 @@ async def calls(name: str, how: Any) -> str:
 @workflow.define
 async def in_time(name: str) -> str:
     try:
-        async with asyncio.timeout(0.3):
+        async with asyncio.timeout(1):  # longer than a machine stands still: it has to begin
             return await BY_NAME[name].options(cancellation="wait")()
     except TimeoutError:
         return "too late"
@@ -152,8 +163,9 @@ Talk = Callable[[Client], Awaitable[Any]]
 
 
 def run(path: Path, talk: Talk, **settings: Any) -> Any:
-    SAID.clear()
-    TOKENS.clear()
+    for each in (SAID, BEGAN, TOKENS):
+        each.clear()
+    GOES.clear()
 
     async def main() -> Any:
         server = f"embedded:{path}"
@@ -184,8 +196,14 @@ def test_what_the_await_comes_to(
 ) -> None:
     async def talk(client: Client) -> None:
         handle = await client.start(calls, name, how, id="w")
-        await asyncio.sleep(0.3)
+        while not BEGAN:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
         await handle.cancel()
+        if how == "abandon":
+            while (await handle.describe()).custom_status is None:
+                await asyncio.sleep(0.01)
+            GOES.set()
         assert await handle.result() == told
         if how == "abandon":
             assert SAID == ["went on"], "the activity was left alone"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from pathlib import Path
 
 import pytest
@@ -74,12 +74,12 @@ def test_what_is_flushed_late_is_acknowledged_late(
     """The loop goes on while a thread flushes, and nobody hears of what is not durable."""
     server = f"embedded:{tmp_path / 'log'}"
     flush = Disk.flush
-    flushed = 0
+    flushed, ticked = 0, threading.Event()
 
     def slow(disk: Disk) -> None:
         nonlocal flushed
         flush(disk)
-        time.sleep(0.2)
+        ticked.wait(20)
         flushed += 1
 
     async def main() -> None:
@@ -91,6 +91,8 @@ def test_what_is_flushed_late_is_acknowledged_late(
             while not any(start.done() for start in starts):
                 await asyncio.sleep(0.01)
                 ticks += 1
+                if ticks == 10:
+                    ticked.set()
             assert flushed >= 1 and ticks >= 10
             for start in starts:
                 assert await (await start).result() == 1

@@ -15,14 +15,14 @@ from processor.testing import Environment
 
 @entity.define
 class Window:
-    """Sums up what comes within half a second of the first one."""
+    """Sums up what comes within some time of the first one."""
 
     open: list[int] = []  # noqa: RUF012  # each object has a copy
     sums: list[int] = []  # noqa: RUF012
 
-    def add(self, amount: int) -> None:
+    def add(self, amount: int, within_s: float = 0.5) -> None:
         if not self.open:
-            workflow.signal_entity(Window.close, entity.info().key, delay=0.5)
+            workflow.signal_entity(Window.close, entity.info().key, delay=within_s)
         self.open.append(amount)
 
     def close(self) -> None:
@@ -66,7 +66,7 @@ async def sums(client: Client, key: str, count: int) -> list[int]:
 
 async def plays(client: Any) -> None:
     ada = client.entity(Window, "ada")
-    await ada.signal(Window.add, 1)
+    await ada.signal(Window.add, 1, 3.0)  # longer than a machine stands still
     await ada.signal(Window.add, 2)
     assert await ada.call(Window.sums_of) == []
     run = await ada.describe()

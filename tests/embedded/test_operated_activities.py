@@ -92,7 +92,7 @@ async def stood(handle: Handle[Any]) -> dict[str, Any]:
 
 
 async def until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not done():
             await asyncio.sleep(0.01)
 

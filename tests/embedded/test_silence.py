@@ -123,7 +123,7 @@ def run(path: Path, talk: Callable[[Client], Awaitable[Any]], **how: Any) -> Any
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         while not condition():
             await asyncio.sleep(0.02)
 
@@ -190,10 +190,10 @@ def test_who_wants_it_raised_gets_an_error(tmp_path: Path, after_s: float) -> No
 def test_a_time_out_says_what_the_run_does(tmp_path: Path) -> None:
     async def talk(client: Client) -> None:
         handle = await client.start(waits, id="a")
-        with pytest.raises(TimeoutError, match=r"within 1\.5 s: it is running; .*, event 'go'$"):
-            await handle.result(1.5)
-        with pytest.raises(TimeoutError, match=r"^no result of 'b' within 1\.5 s: it is parked"):
-            await client.run(has_a_bug, id="b", timeout=1.5)
+        with pytest.raises(TimeoutError, match=r"within 4 s: it is running; .*, event 'go'$"):
+            await handle.result(4)
+        with pytest.raises(TimeoutError, match=r"^no result of 'b' within 4 s: it is parked"):
+            await client.run(has_a_bug, id="b", timeout=4)
 
     run(tmp_path, talk)
 

@@ -26,7 +26,7 @@ from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
 from tests.core.broken import CountsErrors, ReadsNothing
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class Part:

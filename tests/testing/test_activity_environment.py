@@ -54,7 +54,7 @@ class Payments:
 
 def run(function: Any, *args: Any, env: ActivityEnvironment | None = None, **kwargs: Any) -> Any:
     async def main() -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(30):
             return await (env or ActivityEnvironment()).run(function, *args, **kwargs)
 
     return asyncio.run(main())

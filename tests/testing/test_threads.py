@@ -19,9 +19,11 @@ SAW: list[str] = []
 """What the threads of one test saw. Each test has a list of its own: threads outlive a test."""
 
 ONCE = RetryPolicy(maximum_attempts=1)
+LONG_S = 15.0
+"""How long a function takes that nobody stops: longer than a busy machine takes for all else."""
 
 
-@activity.define(start_to_close=1, heartbeat=1)
+@activity.define(start_to_close=60)
 def works(seconds: float) -> str:
     saw = SAW
     for _ in range(int(seconds * 50)):
@@ -63,7 +65,7 @@ async def work(seconds: float) -> str:
 @workflow.define
 async def work_once(seconds: float) -> str:
     try:
-        return await works.options(retry=ONCE, heartbeat=None)(seconds)
+        return await works.options(retry=ONCE, start_to_close=1)(seconds)
     except ActivityTimedOut as error:
         return error.kind
 
@@ -71,7 +73,7 @@ async def work_once(seconds: float) -> str:
 @workflow.define
 async def silent_once() -> str:
     try:
-        return await works.options(retry=ONCE, start_to_close=60, heartbeat=0.3)(1.0)
+        return await works.options(retry=ONCE, heartbeat=0.3)(LONG_S)
     except ActivityTimedOut as error:
         return error.kind
 
@@ -94,7 +96,7 @@ async def asks_where() -> str:
 @workflow.define
 async def first_of() -> str:
     """An hour passes for a sleep, but not while a thread works."""
-    started = asyncio.ensure_future(works.options(start_to_close=60, heartbeat=None)(0.2))
+    started = asyncio.ensure_future(works(0.2))
     done, _ = await asyncio.wait(
         {started, asyncio.ensure_future(asyncio.sleep(3600))},
         return_when=asyncio.FIRST_COMPLETED,
@@ -116,7 +118,7 @@ def in_environment(talk: Callable[[Environment], Awaitable[Any]]) -> Any:
     SAW = []
 
     async def main() -> Any:
-        async with asyncio.timeout(20), Environment(WORKFLOWS, ACTIVITIES) as env:
+        async with asyncio.timeout(40), Environment(WORKFLOWS, ACTIVITIES) as env:
             return await talk(env)
 
     return asyncio.run(main())
@@ -124,7 +126,7 @@ def in_environment(talk: Callable[[Environment], Awaitable[Any]]) -> Any:
 
 def test_a_cancellation_reaches_a_plain_function() -> None:
     async def talk(env: Environment) -> None:
-        handle = await env.start(work, 3.0)
+        handle = await env.start(work, LONG_S)
         await env.sleep(0.5)
         await handle.cancel("stop")
         with pytest.raises(WorkflowCancelled):
@@ -134,18 +136,16 @@ def test_a_cancellation_reaches_a_plain_function() -> None:
 
     begun = time.monotonic()
     in_environment(talk)
-    assert 0.5 <= time.monotonic() - begun < 2.5
+    assert 0.5 <= time.monotonic() - begun < LONG_S
 
 
 def test_a_time_out_in_virtual_time_ends_the_attempt_and_the_function_hears_of_it() -> None:
     async def talk(env: Environment) -> None:
         begun = env.now()
-        assert await env.run(work_once, 3.0) == "start_to_close"
-        assert env.now() - begun < timedelta(seconds=1.5)
+        assert await env.run(work_once, LONG_S) == "start_to_close"
+        assert env.now() - begun < timedelta(seconds=LONG_S)
         assert await env.run(silent_once) == "heartbeat"
-        for _ in range(100):
-            if len(SAW) == 2:
-                break
+        while len(SAW) < 2:
             await asyncio.sleep(0.02)
         assert SAW == ["cancelled", "cancelled"]
 
@@ -162,8 +162,11 @@ def test_what_is_quick_takes_no_virtual_time_and_is_the_same_each_time() -> None
         assert await env.run(doubles, 5, id="d") == [0, 2, 4, 6, 8]
         return env.now() == begun, env.trace_hash
 
-    quick = [trace for is_quick, trace in (in_environment(talk) for _ in range(20)) if is_quick]
-    assert len(quick) > 3 and len(set(quick)) == 1
+    quick: list[str] = []
+    while len(quick) < 4:  # a busy machine lets a thread wait, which takes time
+        is_quick, trace = in_environment(talk)
+        quick += [trace] if is_quick else []
+    assert len(set(quick)) == 1
 
 
 def test_it_is_a_thread() -> None:
@@ -192,15 +195,13 @@ def test_a_thread_that_an_activity_starts_itself_counts_too() -> None:
 
 def test_a_test_that_ends_does_not_wait_for_a_thread() -> None:
     async def talk(env: Environment) -> None:
-        await env.start(work, 3.0)
+        await env.start(work, LONG_S)
         await env.sleep(0.1)
 
     begun = time.monotonic()
     in_environment(talk)
-    assert time.monotonic() - begun < 2
-    for _ in range(100):
-        if SAW:
-            break
+    assert time.monotonic() - begun < LONG_S
+    while not SAW and time.monotonic() - begun < 2 * LONG_S:
         time.sleep(0.02)
     assert SAW == ["cancelled"]
 
@@ -227,4 +228,4 @@ def test_an_open_socket_lets_time_pass_and_not_stand() -> None:
     begun = time.monotonic()
     with here, there:
         asyncio.run(main())
-    assert 0.4 < time.monotonic() - begun < 5
+    assert 0.4 < time.monotonic() - begun < 20
