@@ -13,7 +13,7 @@ from processor.kafka.wire.producer import WireProducer
 __all__ = ("TOPICS", "Sent")
 
 TOPICS = {"events": 8, "commands": 3}
-BOUND_S = 20.0
+BOUND_S = 60.0
 
 
 class Sent:

@@ -14,7 +14,7 @@ from processor.kafka.clients.producing import Lasting, Producing
 from processor.kafka.clients.record_producer import Outgoing, Produced
 from tests.wire.scripted import OUT_OF_ORDER, Cluster
 
-BOUND_S = 10.0
+BOUND_S = 60.0
 
 
 def until(met: Callable[[], bool]) -> None:

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from processor.codec.records import decode_as
 from processor.config import Settings
 from processor.core.records.effects import DeadLetter
 from processor.kafka.clients.connection import KafkaSettings
+from processor.kafka.clients.record_producer import Outgoing
 from processor.kafka.clients.sending import Sending
 from processor.kafka.transport import KafkaTransport
 from processor.kafka.wire import machine
@@ -24,17 +24,20 @@ from tests.wire.scripted import Cluster
 
 @pytest.mark.parametrize("topic", ["default.timers", "default.dead-letters"])
 def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(
-    caplog: Any, topic: str
+    caplog: Any, topic: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Cluster({topic: 1}) as cluster:
         transport = KafkaTransport(KafkaSettings(cluster.servers), Settings())
-        tries: list[float] = []
+        refusals = [KafkaError.TOPIC_AUTHORIZATION_FAILED] * 2
+        cluster.misbehave = lambda _: refusals.pop() if refusals else 0
+        waits_s: list[float] = []
+        later = transport.sends.produce_later
 
-        def refuse(_: object) -> int:
-            tries.append(time.monotonic())
-            return KafkaError.TOPIC_AUTHORIZATION_FAILED if len(tries) < 3 else 0
+        def noted(outgoing: Outgoing, wait_s: float) -> None:
+            waits_s.append(wait_s)
+            later(outgoing, wait_s)
 
-        cluster.misbehave = refuse
+        monkeypatch.setattr(transport.sends, "produce_later", noted)
         done: list[int] = []
         sending = Sending(transport, "shard 0")
         sending.send(topic, 0, b"key", b"value", lambda: done.append(1))
@@ -46,7 +49,7 @@ def test_a_topic_that_we_may_not_write_to_is_tried_with_patience_until_we_may(
         assert "Allow this process's user Write and Describe on that topic" in caplog.text
         waits = "the shard takes no command, report or timer" in caplog.text
         assert waits == (topic == "default.dead-letters"), "a letter holds back what comes after it"
-        first, second = (after - before for before, after in pairwise(tries))
+        first, second = waits_s
         assert second > 1.3 * first
 
 

@@ -235,7 +235,7 @@ def test_a_leader_that_is_gone_is_asked_for_with_patience(
     cluster.leaders.clear()
     begun = time.monotonic()
     sent.wait()
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 8
     assert all(values(cluster, partition)[-1] == b"late %d" % partition for partition in range(8))
 
 
@@ -248,7 +248,8 @@ def test_what_is_refused_for_now_is_sent_again_with_patience(cluster: Cluster, s
     deadline = time.monotonic() + 2
     while time.monotonic() < deadline:
         sent.producer.poll(0.01)
-    assert 3 <= len(cluster.requests) - asked <= 9
+    assert len(cluster.requests) - asked <= 9
+    sent.until(lambda: len(cluster.requests) - asked >= 3)
     cluster.misbehave = lambda _: 0
     sent.wait()
     assert values(cluster) == [b"warm", b"late"]
