@@ -117,7 +117,7 @@ class Adapters:
         )
         consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
         found: list[Message] = []
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         while len(found) < count and time.monotonic() < deadline:
             found += consumer.consume(1_000, 0.2)
         found += consumer.consume(1_000, 0.3)
@@ -151,7 +151,7 @@ def adapters(
         made.close()
 
 
-def until(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, f"timed out: {what}"

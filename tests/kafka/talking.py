@@ -13,9 +13,9 @@ from examples.orders import Order
 from processor import Client, Settings, ShardUnavailable
 
 __all__ = (
+    "PATIENT",
     "Talk",
     "ask",
-    "ask_patiently",
     "committed",
     "consumed",
     "dead_letters",
@@ -26,29 +26,21 @@ __all__ = (
 
 _READ_S = 30.0
 
+PATIENT = Settings(request_timeout_s=60.0)
+"""A client asks again after 5 s as by default, and waits long: what is tested is not how fast."""
+
 Talk = Callable[[Client], Awaitable[Any]]
 
 
-def ask(
-    servers: str,
-    namespace: str,
-    talk: Talk,
-    timeout_s: float = 120.0,
-    settings: Settings | None = None,
-) -> Any:
-    """Run a conversation with a client of its own, and return what it returns."""
+def ask(servers: str, namespace: str, talk: Talk, timeout_s: float = 170.0) -> Any:
+    """Run a conversation with a patient client of its own, and return what it returns."""
 
     async def main() -> Any:
-        client = Client(servers, namespace=namespace, settings=settings)
+        client = Client(servers, namespace=namespace, settings=PATIENT)
         async with asyncio.timeout(timeout_s), client:
             return await talk(client)
 
     return asyncio.run(main())
-
-
-def ask_patiently(servers: str, namespace: str, talk: Talk, timeout_s: float = 170.0) -> Any:
-    """The same with a client that waits long for each answer: what is asked is not how fast."""
-    return ask(servers, namespace, talk, timeout_s, Settings(request_timeout_s=60.0))
 
 
 def quick(number: int, **how: Any) -> Order:

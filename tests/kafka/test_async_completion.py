@@ -13,7 +13,7 @@ from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.probes import waits_for_both
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import ask_patiently, first_answer
+from tests.kafka.talking import ask, first_answer
 
 RUNS = 12
 Standing = dict[tuple[str, int], tuple[int, str]]
@@ -77,7 +77,7 @@ def test_open_attempts_outlive_the_workers_that_left_them(
         assert not await client.heartbeat(token, token)
         await client.complete(token, attempt * 1_000 + which[1])
 
-    ask_patiently(kafka_servers, made, talk, 220)
+    ask(kafka_servers, made, talk, 220)
     assert sum(len(reading.runs) for reading in check_logs(kafka_servers, made)) == RUNS
     told = f"{2 * RUNS} open attempts, each ended once by its token"
     record("async completion", "kill -9 of workers at random", killed + 2, told)

@@ -26,7 +26,7 @@ from tests.kafka.evidence import Evidence
 from tests.kafka.poison import carries, misbehaves, spreads
 from tests.kafka.processes import WorkerProcess
 from tests.kafka.talking import (
-    ask_patiently,
+    ask,
     dead_letters,
     first_answer,
     quick,
@@ -96,7 +96,7 @@ def test_poison_commands(kafka_servers: str, made: str, evidence: Evidence) -> N
             ended += await client.run(order_processing, quick(1), id=f"good-{number}") == DONE
         return ended
 
-    ended = ask_patiently(kafka_servers, made, talk)
+    ended = ask(kafka_servers, made, talk)
     found = {}
     for value in dead_letters(kafka_servers, made, len(poison)):
         letter = decode_as(DeadLetter, value)
@@ -163,7 +163,7 @@ def test_poison_activities(
     supervisor = Thread(target=supervise)
     supervisor.start()
     try:
-        said, ended = ask_patiently(kafka_servers, made, talk, 200)
+        said, ended = ask(kafka_servers, made, talk, 200)
     finally:
         done.set()
         supervisor.join()
@@ -227,7 +227,7 @@ def test_payload_sizes(kafka_servers: str, made: str, evidence: Evidence) -> Non
         assert await client.run(order_processing, quick(1), id="fine") == DONE
         return asked + 3
 
-    asked = ask_patiently(kafka_servers, made, talk)
+    asked = ask(kafka_servers, made, talk)
     evidence.note(
         "900 KB, 1.1 MB and 20 MB as argument, event, result; a fan-out of 18 MB in one turn",
         asked,

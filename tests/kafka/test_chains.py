@@ -15,7 +15,7 @@ from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.probes import TAKEN, meters
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import ask_patiently, committed, first_answer
+from tests.kafka.talking import ask, committed, first_answer
 
 CHAINS = 6
 VALUES = [*range(60)]
@@ -55,7 +55,7 @@ def test_each_event_counts_once_and_in_order_while_workers_are_killed(
             with pytest.raises(WorkflowContinued):
                 await client.handle(handle.id, handle.run_id).result(60)
 
-    ask_patiently(kafka_servers, made, talk, 220)
+    ask(kafka_servers, made, talk, 220)
     runs = sum(len(reading.runs) for reading in check_logs(kafka_servers, made))
     assert runs == CHAINS * RUNS
     results = [

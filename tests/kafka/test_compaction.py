@@ -27,7 +27,7 @@ from tests.kafka.evidence import Evidence
 from tests.kafka.harness import set_config, until
 from tests.kafka.own_broker import short_lived
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import ask_patiently, first_answer, quick
+from tests.kafka.talking import ask, first_answer, quick
 from tests.orders import DONE
 
 pytestmark = pytest.mark.timeout(300)
@@ -182,14 +182,14 @@ def test_eager_compaction(
     try:
         for worker in workers:
             worker.start()
-        before = ask_patiently(servers, namespace_of, load, 150)
+        before = ask(servers, namespace_of, load, 150)
 
         until(lambda: len(log.kept()) <= log.written() - ghosts, "the cleaner", 30)
         for worker in workers:
             worker.kill()
             shutil.rmtree(worker.state_dir)
             worker.start()
-        assert ask_patiently(servers, namespace_of, seen) == before
+        assert ask(servers, namespace_of, seen) == before
         written, kept = log.written(), len(log.kept())
     finally:
         log.close()
@@ -223,20 +223,20 @@ def test_a_store_older_than_the_tombstones(
 
     try:
         worker.start()
-        ask_patiently(servers, namespace_of, work)
-        before = ask_patiently(servers, namespace_of, seen)
+        ask(servers, namespace_of, work)
+        before = ask(servers, namespace_of, seen)
         worker.kill()
         other.start()
-        assert ask_patiently(servers, namespace_of, seen) == before
+        assert ask(servers, namespace_of, seen) == before
         other.kill()
         time.sleep(1.1)  # longer than delete.retention.ms
         worker.start()
-        assert ask_patiently(servers, namespace_of, seen) == before
+        assert ask(servers, namespace_of, seen) == before
         assert worker.log.count("keeps tombstones for 0.0 hours") == PARTITIONS
         set_config(admin, f"{namespace_of}.events", "delete.retention.ms", "604800000")
         worker.kill()
         worker.start()
-        assert ask_patiently(servers, namespace_of, seen) == before
+        assert ask(servers, namespace_of, seen) == before
         assert worker.log.count("rebuilding it from the log") == PARTITIONS
     finally:
         worker.end()

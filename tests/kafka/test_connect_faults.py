@@ -30,7 +30,7 @@ from tests.kafka.connections import (
 )
 from tests.kafka.harness import delete_below, set_config
 from tests.kafka.own_broker import OwnBroker, prepare
-from tests.kafka.talking import committed, first_answer
+from tests.kafka.talking import PATIENT, committed, first_answer
 from tests.kafka.wallets import Ledger
 
 
@@ -121,7 +121,7 @@ def test_shards_that_nobody_has_are_waited_for(
                 state_dir=tmp_path / "state",
                 instance_id="one",
             ):
-                async with Client(kafka_servers, namespace=made) as client:
+                async with Client(kafka_servers, namespace=made, settings=PATIENT) as client:
                     await first_answer(client)
                     await until_noted(client, "a", range(150), 100)
 

@@ -35,7 +35,7 @@ from tests.kafka.connections import (
     until_noted,
     until_read,
 )
-from tests.kafka.talking import first_answer
+from tests.kafka.talking import PATIENT, first_answer
 from tests.kafka.wallets import Ledger
 from tests.wire.sent import Sent
 
@@ -172,7 +172,7 @@ def test_a_function_that_is_slow_comes_to_an_end(
                 state_dir=tmp_path / "state",
                 kafka={"max.poll.interval.ms": "6000", "session.timeout.ms": "6000"},
             ):
-                async with Client(kafka_servers, namespace=made) as client:
+                async with Client(kafka_servers, namespace=made, settings=PATIENT) as client:
                     await first_answer(client)
                     await until_noted(client, "a", range(120))
                     await until_read(kafka_servers, made, topic)

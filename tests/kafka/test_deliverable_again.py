@@ -17,6 +17,7 @@ from processor.dev.local_broker import LocalBroker
 from processor.kafka.publishing.publisher import ShardPublisher
 from processor.kafka.topics.upkeep import connect
 from processor.node.publishing import undeliverable
+from tests.kafka.talking import PATIENT
 
 from .delivered import allow, deny, is_done, letters, publishers, record, result, results, topic_of
 from .harness import PARTITIONS, Adapters, adapters, set_config, until
@@ -178,7 +179,7 @@ def test_a_shard_reads_on_once_dead_letters_may_be_written_again(
             worker = Worker(
                 servers, namespace=namespace, workflows=[answers], state_dir=tmp_path / "worker"
             )
-            async with worker, Client(servers, namespace=namespace) as client:
+            async with worker, Client(servers, namespace=namespace, settings=PATIENT) as client:
                 assert await client.run(answers, 1, timeout=60) == 1
                 rule = deny(admin, letters_topic, AclOperation.WRITE)
                 producer = Producer({"bootstrap.servers": servers})

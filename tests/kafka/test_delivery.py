@@ -36,7 +36,7 @@ def test_a_record_that_is_too_large_is_a_letter_and_the_next_ones_are_published(
     publisher.publish(3, [result(3)])
     begun = time.monotonic()
     until(is_done(publisher), "everything")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 15
     assert results(kafka, 2) == [1, 3]
     assert [m.value() for m in kafka.records(narrow, 2)] == [b"before", b"2"]
     (letter,) = letters(kafka, 1)
@@ -88,8 +88,8 @@ def test_records_for_a_topic_that_does_not_exist_are_letters(
     for offset in range(300):
         publisher.publish(offset, [record(missing, b"%d" % offset, offset), result(offset)])
     begun = time.monotonic()
-    until(is_done(publisher), "everything", 20)
-    assert time.monotonic() - begun < 12
+    until(is_done(publisher), "everything", 60)
+    assert time.monotonic() - begun < 40, "one after the other is 25 minutes"
     found = letters(kafka, 300)
     assert [letter.value for letter in found] == [b"%d" % offset for offset in range(300)]
     assert "does not exist" in found[0].reason
@@ -97,7 +97,7 @@ def test_records_for_a_topic_that_does_not_exist_are_letters(
     begun = time.monotonic()
     publisher.publish(300, [record(missing, b"again"), result(300)])
     until(is_done(publisher), "the next one")
-    assert time.monotonic() - begun < 3, "the topic was waited for once"
+    assert time.monotonic() - begun < 4.5, "the topic was waited for once, which takes 5 s"
 
 
 def test_topics_that_do_not_exist_are_waited_for_together(
@@ -108,8 +108,8 @@ def test_topics_that_do_not_exist_are_waited_for_together(
     for offset in range(6):
         publisher.publish(offset, [record(f"{missing}-{offset}", b"%d" % offset, offset)])
     publisher.publish(6, [result(6)])
-    until(is_done(publisher), "everything", 20)
-    assert time.monotonic() - begun < 12
+    until(is_done(publisher), "everything", 60)
+    assert time.monotonic() - begun < 25, "one after the other is 30 s"
     assert [letter.value for letter in letters(kafka, 6)] == [b"%d" % n for n in range(6)]
     assert results(kafka, 1) == [6]
 

@@ -11,7 +11,7 @@ import pytest
 from processor import Client, WorkflowAlreadyStarted
 from tests.kafka.evidence import record
 from tests.kafka.probes import collects
-from tests.kafka.talking import ask, first_answer
+from tests.kafka.talking import PATIENT, ask, first_answer
 
 CLIENTS = 50
 
@@ -25,7 +25,9 @@ def test_fifty_clients_start_one_id(kafka_servers: str, made: str) -> None:
         async with AsyncExitStack() as stack:
             clients = await asyncio.gather(
                 *(
-                    stack.enter_async_context(Client(kafka_servers, namespace=made))
+                    stack.enter_async_context(
+                        Client(kafka_servers, namespace=made, settings=PATIENT)
+                    )
                     for _ in range(CLIENTS)
                 )
             )

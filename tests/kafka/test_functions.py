@@ -11,7 +11,7 @@ import pytest
 from processor import Client, Settings, Worker, WorkflowAlreadyStarted, workflow
 from tests.activities.in_processes import Point, calls, moved
 from tests.embedded.test_http import Service
-from tests.kafka.talking import first_answer
+from tests.kafka.talking import PATIENT, first_answer
 
 
 @workflow.define
@@ -41,7 +41,7 @@ def test_they_run_on_a_broker(kafka_servers: str, made: str, tmp_path: Path) -> 
             state_dir=tmp_path,
             settings=Settings(activity_processes_max=1),
         )
-        async with worker, Client(kafka_servers, namespace=made) as client:
+        async with worker, Client(kafka_servers, namespace=made, settings=PATIENT) as client:
             await first_answer(client)
             assert await client.run(adds, 2, 3) == 5
             assert await client.run(moves, 4) == 105

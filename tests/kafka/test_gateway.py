@@ -167,8 +167,8 @@ def test_silence_ends_with_what_is_known(kafka: Adapters) -> None:
         async with gateway(kafka) as it:
             begun = time.monotonic()
             with pytest.raises(ShardUnavailable, match=r"shard 2 .*the broker has the command"):
-                await it.request(start("w"), timeout_s=0.5, partition=2)
-            assert time.monotonic() - begun < 2
+                await it.request(start("w"), timeout_s=3, partition=2)
+            assert 3 <= time.monotonic() - begun < 15
             waiting = asyncio.create_task(it.request(start("w"), timeout_s=30))
             await asyncio.sleep(0.05)
         with pytest.raises(ProcessorError, match="the client was closed"):
@@ -240,12 +240,12 @@ def test_commands_that_no_broker_takes_are_bounded(
             begun = time.monotonic()
             with pytest.raises(ShardUnavailable, match=r"3 commands of .* this one was not sent"):
                 await it.request(start("w"), timeout_s=10)
-            assert time.monotonic() - begun < 1
+            assert time.monotonic() - begun < 8, "it is not waited for"
             monkeypatch.undo()
             it._flush()
             await asyncio.sleep(0.5)
             with pytest.raises(ShardUnavailable, match="the broker has the command"):
-                await it.request(start("w"), timeout_s=1)
+                await it.request(start("w"), timeout_s=4)
 
     run(test)
 

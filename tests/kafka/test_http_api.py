@@ -12,6 +12,7 @@ from processor import Client, Worker
 from processor.api import HttpOptions
 from processor.api.running import served
 from tests.api.serving import CODE, Basket
+from tests.kafka.talking import PATIENT
 
 
 @pytest.mark.timeout(180)
@@ -24,7 +25,7 @@ def test_runs_are_started_watched_and_waited_for_over_http(
         worker = Worker(
             kafka_servers, namespace=made, **CODE, state_dir=tmp_path, http=HttpOptions(port=0)
         )
-        client = Client(kafka_servers, namespace=made)
+        client = Client(kafka_servers, namespace=made, settings=PATIENT)
         async with (
             asyncio.timeout(150),
             worker,
@@ -38,7 +39,7 @@ def test_runs_are_started_watched_and_waited_for_over_http(
                     body, wait = {"arguments": ["Ada"]}, {"prefer": "wait=60"}
                     found = await http.post(f"{at}/workflows/greet/runs", json=body, headers=wait)
                     assert found.json()["result"] == "Hello, Ada!"
-                async with Client(url, namespace=made) as other:
+                async with Client(url, namespace=made, settings=PATIENT) as other:
                     handle = await other.start(Basket.run, "ada")
                     await handle.signal(Basket.add, "apple")
                     await handle.signal(Basket.pay)

@@ -22,6 +22,7 @@ from tests.kafka.conftest import PARTITIONS
 from tests.kafka.feeding import LOOKUP_TOKEN, FeederProcess, LookupProcess
 from tests.kafka.probes import collects, queued_double
 from tests.kafka.processes import StartWorker, at_work
+from tests.kafka.talking import PATIENT
 from tests.kafka.test_views import until
 
 StartLookup: TypeAlias = Callable[..., LookupProcess]
@@ -76,7 +77,7 @@ def tells(lookup: LookupProcess, wanted: dict[str, str], what: str) -> None:
 def begin(servers: str, namespace: str, worker: Any) -> None:
     async def main() -> None:
         await at_work(worker)
-        async with Client(servers, namespace=namespace) as client:
+        async with Client(servers, namespace=namespace, settings=PATIENT) as client:
             for id in IDS:
                 await client.start(collects, 1, id=id)
 
@@ -85,7 +86,7 @@ def begin(servers: str, namespace: str, worker: Any) -> None:
 
 def end(servers: str, namespace: str, *ids: str) -> None:
     async def main() -> None:
-        async with Client(servers, namespace=namespace) as client:
+        async with Client(servers, namespace=namespace, settings=PATIENT) as client:
             for id in ids:
                 handle = client.handle(id)
                 await handle.raise_event("passed", 1)
@@ -228,7 +229,7 @@ def test_a_changelog_that_cannot_be_used_ends_the_look_up_and_not_the_rows(
 
         async def main() -> None:
             await at_work(worker)
-            async with Client(kafka_servers, namespace=made) as client:
+            async with Client(kafka_servers, namespace=made, settings=PATIENT) as client:
                 await (await client.start(queued_double, 1, id="a")).result(60)
             until(lambda: "up to date" in feeder.log, "the rows are up to date")
             async with Client(kafka_servers, namespace=made, views_dir=feeder.views_dir) as client:

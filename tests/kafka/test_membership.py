@@ -76,7 +76,7 @@ async def member(
         await made.membership.close()
 
 
-async def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> float:
+async def until(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> float:
     """Wait for it; return the seconds that it took."""
     begun = time.monotonic()
     while not condition():
@@ -197,7 +197,7 @@ def join_shortly(connection: KafkaSettings, instance_id: str) -> None:
         )
     )
     other.subscribe([connection.topic("commands")])
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not other.assignment():
         other.poll(0.1)
         assert time.monotonic() < deadline, "the other one is not let in"
@@ -234,7 +234,7 @@ def test_a_dead_members_shards_are_taken_over(connection: KafkaSettings, tmp_pat
             process.join()
             await until(lambda: len(survivor.shards) == PARTITIONS, "the takeover")
             print(f"a killed member's shards are taken over after {time.monotonic() - begun:.2f} s")
-            assert time.monotonic() - begun < SETTINGS.session_timeout_s + 6
+            assert time.monotonic() - begun < SETTINGS.session_timeout_s + 20
 
     run(test)
 

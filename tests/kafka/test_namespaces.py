@@ -243,7 +243,7 @@ def test_children_of_another_namespace_while_workers_are_killed(
     try:
         for worker in workers:
             worker.start()
-        ask(kafka_servers, made, talk, 280, Settings(request_timeout_s=60.0))
+        ask(kafka_servers, made, talk, 280)
     finally:
         for worker in workers:
             worker.end()

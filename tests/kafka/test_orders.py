@@ -29,7 +29,7 @@ from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.probes import collects, passes_on, publishes, queued_double
 from tests.kafka.processes import WorkerProcess, at_work
-from tests.kafka.talking import ask, consumed, dead_letters, first_answer, quick
+from tests.kafka.talking import PATIENT, ask, consumed, dead_letters, first_answer, quick
 from tests.orders import DONE, SCENARIOS, Scenario, golden, play
 
 
@@ -199,7 +199,10 @@ def test_two_workers_of_one_machine_serve_together(
     async def main() -> None:
         first, second = worker(), worker()
         running = [asyncio.create_task(each.run()) for each in (first, second)]
-        async with asyncio.timeout(60), Client(kafka_servers, namespace=made) as client:
+        async with (
+            asyncio.timeout(60),
+            Client(kafka_servers, namespace=made, settings=PATIENT) as client,
+        ):
             while not (first.shards and second.shards):
                 await asyncio.sleep(0.1)
             for number in range(8):

@@ -79,7 +79,7 @@ async def worker(
         await asyncio.to_thread(made.transport.close)
 
 
-async def soon(condition: Callable[[], bool], what: str, timeout_s: float = 20.0) -> None:
+async def soon(condition: Callable[[], bool], what: str, timeout_s: float = 60.0) -> None:
     async with asyncio.timeout(timeout_s):
         while not condition():
             await asyncio.sleep(0.005)

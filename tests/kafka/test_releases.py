@@ -11,6 +11,7 @@ import pytest
 from processor import Client, Worker, workflow
 from processor.kafka.clients import producers
 from processor.kafka.wire import versions
+from tests.kafka.talking import PATIENT
 
 
 @workflow.define
@@ -39,7 +40,7 @@ def test_workflows_run_where_the_native_producer_steps_aside(
             partitions=2,
             state_dir=tmp_path,
         )
-        client = Client(kafka_servers, namespace=namespace)
+        client = Client(kafka_servers, namespace=namespace, settings=PATIENT)
         async with asyncio.timeout(90), worker, client:
             runs = (client.run(doubled, number, id=f"w-{number}") for number in range(10))
             return await asyncio.gather(*runs)

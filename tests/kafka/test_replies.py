@@ -22,7 +22,7 @@ from processor.kafka.topics.upkeep import apply, check, plan
 from processor.kafka.transport import KafkaTransport
 from tests.api.serving import CODE, greet
 from tests.kafka.conftest import PARTITIONS
-from tests.kafka.talking import dead_letters
+from tests.kafka.talking import PATIENT, dead_letters
 
 pytestmark = pytest.mark.timeout(200)
 HOSTILE = 2_000
@@ -45,17 +45,19 @@ def test_answers_are_in_the_topic_that_the_client_names(
     async def main() -> None:
         worker = Worker(kafka_servers, namespace=made, **CODE, state_dir=tmp_path)
         async with asyncio.timeout(120), worker:
-            async with Client(kafka_servers, namespace=made) as client:
+            async with Client(kafka_servers, namespace=made, settings=PATIENT) as client:
                 assert await client.run(greet, "Ada") == "Hello, Ada!"
             shared = records_in(kafka_servers, f"{made}.replies")
-            named = Client(kafka_servers, namespace=made, replies="team-a")
+            named = Client(kafka_servers, namespace=made, replies="team-a", settings=PATIENT)
             with pytest.raises(
                 TopicsNotReady, match=rf"apply --namespace {made} --replies team-a`"
             ):
                 await named.__aenter__()
             apply(admin, plan(admin, made, PARTITIONS, 1, optional=["replies.team-a"]))
             assert plan(admin, made, PARTITIONS, 1, optional=["replies.team-a"]) == []
-            async with Client(kafka_servers, namespace=made, replies="team-a") as client:
+            async with Client(
+                kafka_servers, namespace=made, replies="team-a", settings=PATIENT
+            ) as client:
                 assert await client.run(greet, "Bob") == "Hello, Bob!"
                 assert [run.workflow async for run in client.list()] == ["greet", "greet"]
             assert records_in(kafka_servers, f"{made}.replies.team-a") >= 1 + PARTITIONS
@@ -142,7 +144,7 @@ def test_names_that_nobody_made_hold_up_nobody(
         worker = Worker(kafka_servers, namespace=made, **CODE, state_dir=tmp_path)
         with caplog.at_level(logging.WARNING, "processor.kafka"):
             async with asyncio.timeout(120), worker:
-                async with Client(kafka_servers, namespace=made) as client:
+                async with Client(kafka_servers, namespace=made, settings=PATIENT) as client:
                     assert await client.run(greet, "Ada") == "Hello, Ada!"
                     while "replies could not be sent" not in caplog.text:
                         await asyncio.sleep(0.05)

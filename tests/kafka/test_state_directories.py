@@ -21,7 +21,7 @@ from tests.kafka.conftest import PARTITIONS
 from tests.kafka.damage import DAMAGES, flip_bits, shards_of
 from tests.kafka.evidence import Evidence
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import ask_patiently, first_answer, quick
+from tests.kafka.talking import ask, first_answer, quick
 from tests.orders import DONE
 
 pytestmark = pytest.mark.timeout(300)
@@ -44,9 +44,7 @@ class Fleet:
     def work(self, count: int = ORDERS, sleepers: int = 0) -> None:
         """Run some orders to their end, and leave some in their last sleep."""
         asking, numbers = self._work, [next(self._numbers) for _ in range(count)]
-        ask_patiently(
-            self.servers, self.namespace, lambda client: asking(client, numbers, sleepers)
-        )
+        ask(self.servers, self.namespace, lambda client: asking(client, numbers, sleepers))
 
     async def _work(self, client: Client, numbers: list[int], sleepers: int) -> None:
         await first_answer(client)
@@ -67,7 +65,7 @@ class Fleet:
 
     def seen(self) -> dict[str, Any]:
         """Return all runs as a client sees them, with their whole histories."""
-        return dict(ask_patiently(self.servers, self.namespace, _seen))
+        return dict(ask(self.servers, self.namespace, _seen))
 
     def check_results(self) -> None:
         found = [result["workflow_id"] for result in results(self.servers, self.namespace, 3.0)]

@@ -15,6 +15,7 @@ from processor.cli import app
 from tests.kafka.feeding import FeederProcess
 from tests.kafka.probes import collects, queued_double
 from tests.kafka.processes import StartWorker, at_work
+from tests.kafka.talking import PATIENT
 
 from .test_views import Log, caught_up, until
 
@@ -43,7 +44,7 @@ def test_tables_are_fed_once_each_whatever_is_killed(
 
     async def work() -> None:
         await at_work(worker)
-        async with Client(kafka_servers, namespace=made) as client:
+        async with Client(kafka_servers, namespace=made, settings=PATIENT) as client:
             for round in range(ROUNDS):
                 await client.start(collects, 3, id=f"open-{round}")
                 for run in [await client.start(queued_double, n) for n in range(EACH)]:

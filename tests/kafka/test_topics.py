@@ -48,7 +48,7 @@ def set_config(admin: AdminClient, topic: str, name: str, value: str) -> None:
     request = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=[entry])
     for future in admin.incremental_alter_configs([request]).values():
         future.result()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if read_topics(admin, [topic])[topic].configs[name] == value:
             return
@@ -56,7 +56,7 @@ def set_config(admin: AdminClient, topic: str, name: str, value: str) -> None:
 
 
 def await_topics(admin: AdminClient, *topics: str, there: bool = True) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         if len(read_topics(admin, topics)) == (len(topics) if there else 0):
             return
@@ -170,7 +170,7 @@ def test_nobody_answers() -> None:
     start = time.monotonic()
     with pytest.raises(BrokerUnreachable, match="No Kafka broker answered at"):
         connect(f"127.0.0.1:{free_port()}")
-    assert time.monotonic() - start < 6
+    assert time.monotonic() - start < 20
 
 
 def test_plan_apply_check(admin: AdminClient, namespace: str) -> None:

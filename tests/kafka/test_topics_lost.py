@@ -23,7 +23,7 @@ from tests.kafka.evidence import Evidence
 from tests.kafka.harness import delete_below, set_config, until
 from tests.kafka.probes import queued_double
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import ask_patiently, consumed, quick
+from tests.kafka.talking import ask, consumed, quick
 from tests.orders import DONE
 
 pytestmark = pytest.mark.timeout(300)
@@ -67,7 +67,7 @@ class Scene:
                 *(client.run(queued_double, 1, id=id) for id in ids[1::2]),
             )
 
-        ask_patiently(self.servers, self.namespace, talk)
+        ask(self.servers, self.namespace, talk)
         return len(ids)
 
     def is_silent(self) -> None:
@@ -78,7 +78,7 @@ class Scene:
                 id = self.new_id(LOST)
                 await client.start(order_processing, quick(1), id=id, timeout=1)
 
-        ask_patiently(self.servers, self.namespace, talk)
+        ask(self.servers, self.namespace, talk)
 
     def fill(self, count: int) -> int:
         """Produce records that nobody has read; return the end of the partition."""
@@ -284,7 +284,7 @@ def test_other_topics_deleted(scenes: Callable[..., list[Scene]], evidence: Evid
         scene.make_topics()
         assert await handle.result(120) == DONE
 
-    ask_patiently(scene.servers, scene.namespace, waits)
+    ask(scene.servers, scene.namespace, waits)
     evidence.note(
         "results, dead-letters, a queue and replies deleted under load, and made again",
         4,

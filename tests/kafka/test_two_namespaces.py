@@ -23,7 +23,7 @@ from tests.kafka.evidence import record
 from tests.kafka.harness import PARTITIONS
 from tests.kafka.load import check_logs
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import committed, first_answer
+from tests.kafka.talking import PATIENT, committed, first_answer
 from tests.kafka.test_families import AFTER_S, KILLED_S, PROCESSES, Killer
 
 RUNS = round(KILLED_S * 100 / 60)
@@ -104,8 +104,8 @@ def test_runs_of_two_namespaces_ask_each_other_while_their_processes_are_killed(
         all_over = asyncio.Barrier(2)
         async with (
             asyncio.timeout(30 + KILLED_S + AFTER_S),
-            Client(kafka_servers, namespace=both[0]) as one,
-            Client(kafka_servers, namespace=both[1]) as two,
+            Client(kafka_servers, namespace=both[0], settings=PATIENT) as one,
+            Client(kafka_servers, namespace=both[1], settings=PATIENT) as two,
         ):
             talking = asyncio.gather(talk(one, both[1], all_over), talk(two, both[0], all_over))
             await asyncio.gather(first_answer(one), first_answer(two))

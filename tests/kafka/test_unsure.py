@@ -30,7 +30,7 @@ def test_a_shard_that_was_lost_is_not_waited_for(kafka: Adapters) -> None:
 
     thread = threading.Thread(target=begin)
     thread.start()
-    thread.join(5)
+    thread.join(20)
     waited = thread.is_alive()
     owner.die()
     thread.join(20)

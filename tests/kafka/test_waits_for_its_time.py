@@ -17,7 +17,7 @@ from tests.kafka.evidence import record
 from tests.kafka.load import check_logs
 from tests.kafka.probes import adds_up, counts_down
 from tests.kafka.processes import WorkerProcess
-from tests.kafka.talking import ask_patiently, committed, first_answer
+from tests.kafka.talking import ask, committed, first_answer
 
 CHAINS = 4
 LEFT = 7
@@ -90,7 +90,7 @@ def test_chains_that_wait_for_their_time_while_workers_are_killed(
             with pytest.raises(WorkflowCancelled):
                 await handle.result(60)
 
-    ask_patiently(kafka_servers, made, talk, 280)
+    ask(kafka_servers, made, talk, 280)
     runs = sum(len(reading.runs) for reading in check_logs(kafka_servers, made))
     assert runs == CHAINS * RUNS + CRONS * (ADDED + 1)
     results = [

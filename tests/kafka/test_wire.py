@@ -21,6 +21,7 @@ from processor import Client, Settings, Worker, WorkflowAlreadyStarted, workflow
 from processor.core.questions import ReadShard
 from processor.data import data_dir
 from processor.dev.kafka_jars import find_java, kafka_jars
+from tests.kafka.talking import PATIENT
 from tests.orders import ACTIVITIES, DONE, SCENARIOS, play
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,7 +39,11 @@ def run(servers: str, namespace: str, folder: Path, talk: Any) -> Any:
             state_dir=folder,
             settings=Settings(turns_in_flight_max=1),
         )
-        async with worker, asyncio.timeout(90), Client(servers, namespace=namespace) as client:
+        async with (
+            worker,
+            asyncio.timeout(90),
+            Client(servers, namespace=namespace, settings=PATIENT) as client,
+        ):
             return await talk(client)
 
     return asyncio.run(main())
