@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from threading import Event
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
@@ -19,6 +20,7 @@ from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.group import membership
 from processor.kafka.group.membership import MemberFenced, Membership
 from processor.kafka.topics.upkeep import apply, plan
+from tests.kafka.own_broker import OwnBroker, prepare
 
 PARTITIONS = 4
 SETTINGS = Settings(session_timeout_s=6.0)
@@ -278,6 +280,43 @@ def test_what_a_member_had_given_up_when_it_died_is_somebodys_again(
                 print(f"all shards are somebody's after {took_s:.2f} s")
                 assert not again.shards & other.shards
                 assert again.error is None and other.error is None
+
+    run(test)
+
+
+def test_a_member_whose_broker_goes_away_as_it_asks_is_in_its_group_again(
+    breakable: OwnBroker, namespace: str
+) -> None:
+    """It stood outside for five minutes, and took the shards that others had for its own."""
+    prepare(breakable.servers, namespace)
+    connection, away = KafkaSettings(breakable.servers, namespace), Event()
+
+    async def test() -> None:
+        async with (
+            member(connection, "a") as other,
+            member(connection, "b", came_back=True) as it,
+        ):
+            comeback = it.membership._comeback
+            subscribe = comeback._subscribe
+
+            def asks(topic: str) -> None:
+                if topic.startswith("^"):
+                    breakable.broker.pause()
+                subscribe(topic)
+                if topic.startswith("^"):
+                    time.sleep(0.5)
+                    breakable.broker.kill()
+                    away.set()
+
+            comeback._subscribe = asks
+            await until(away.is_set, "its question")
+            await asyncio.to_thread(breakable.broker.start)
+
+            def whole() -> bool:
+                return len(it.shards) == PARTITIONS - len(other.shards) == 2
+
+            await until(lambda: comeback._state == "over" and whole(), "an answer", 60)
+            assert not it.shards & other.shards
 
     run(test)
 

@@ -36,7 +36,7 @@ from processor.errors import ProcessorError
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import forbidding, made
 from processor.kafka.group.comeback import Comeback
-from processor.kafka.group.static_member import LEAVE_S, abandon, is_shut_out, leave
+from processor.kafka.group.static_member import LEAVE_S, METADATA, abandon, is_shut_out, leave
 from processor.node.membership import Assignments, Confirmations
 from processor.node.publishing.steps import Standing
 
@@ -109,10 +109,7 @@ class Membership:
         self._thread.start()
 
     async def close(self, *, leave: bool = True) -> None:
-        """Give the shards back and stop; nothing happens the second time.
-
-        ``leave=False`` keeps the membership until the session times out, as a crash does.
-        """
+        """Give the shards back and stop. ``leave=False``: as a crash does, without a word."""
         if not self._end:
             self._end = "leaves" if leave else "stays"
         await asyncio.to_thread(self._thread.join, _REVOKE_S + 2 * LEAVE_S)
@@ -301,6 +298,7 @@ class Membership:
                 "partition.assignment.strategy": "cooperative-sticky",
                 "session.timeout.ms": session_ms,
                 "heartbeat.interval.ms": max(session_ms // 4, 100),
+                **METADATA,
                 "on_commit": self._on_commit,
             }
         )

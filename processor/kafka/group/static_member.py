@@ -10,7 +10,15 @@ from confluent_kafka import Consumer, KafkaError, KafkaException
 
 from processor.kafka.clients.bounded import within
 
-__all__ = ("LEAVE_S", "abandon", "is_shut_out", "leave")
+__all__ = ("LEAVE_S", "METADATA", "abandon", "is_shut_out", "leave")
+
+METADATA: Final = {"topic.metadata.refresh.interval.ms": 10_000}
+"""How often a member looks which topics and partitions there are.
+
+A broker that goes away as a member asks for them, in order to join, leaves that member outside of
+the group, without a heartbeat and without a word, until it looks again: for five minutes, by
+default (measured with librdkafka 2.16; ``Comeback`` asks in this way).
+"""
 
 LEAVE_S: Final = 3.0
 _POLL_S = 0.01

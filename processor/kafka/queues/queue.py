@@ -21,7 +21,7 @@ from processor.kafka.clients.faults import MISSING, forbidding, made
 from processor.kafka.clients.memory import memory_of_message
 from processor.kafka.clients.offsets import OffsetTracker
 from processor.kafka.group.comeback import Comeback
-from processor.kafka.group.static_member import abandon, is_shut_out, leave
+from processor.kafka.group.static_member import METADATA, abandon, is_shut_out, leave
 from processor.kafka.queues.positions import GroupPositions
 from processor.kafka.queues.tasks import OpenTasks, TaskRunner
 from processor.kafka.transport import KafkaTransport
@@ -110,6 +110,7 @@ class QueueConsumer:
                 "session.timeout.ms": session_ms,
                 "heartbeat.interval.ms": max(session_ms // 4, 100),
                 "queued.min.messages": _AHEAD_MAX,
+                **METADATA,
                 **READ_AHEAD,
                 **({} if member is None else {"group.instance.id": member}),
             },
