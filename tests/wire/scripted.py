@@ -195,6 +195,7 @@ class Cluster:
         self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(nodes)]
         self._ports = [listener.getsockname()[1] for listener in self._listeners]
         self._open: list[socket.socket] = []
+        self._listening: list[Thread] = []
 
     @property
     def servers(self) -> str:
@@ -216,7 +217,8 @@ class Cluster:
 
     def __enter__(self) -> Self:
         for node, listener in enumerate(self._listeners):
-            Thread(target=self._listen, args=(node, listener), daemon=True).start()
+            self._listening.append(Thread(target=self._listen, args=(node, listener), daemon=True))
+            self._listening[-1].start()
         return self
 
     def __exit__(
@@ -228,6 +230,9 @@ class Cluster:
         for listener in self._listeners:
             with suppress(OSError):
                 listener.shutdown(socket.SHUT_RDWR)
+        for thread in self._listening:  # it must not accept what the next socket of that number has
+            thread.join(20)
+        for listener in self._listeners:
             listener.close()
         self.hang_up()
 
