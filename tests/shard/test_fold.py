@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from random import Random
 
 import pytest
@@ -15,7 +16,8 @@ from processor.core.records.marks import Mark
 from processor.core.records.turn import Positions
 from processor.errors import LogTruncated, StoreCorrupt
 from processor.policy import Status
-from processor.shard.ports import ClaimRow
+from processor.shard.flight import ShardLost
+from processor.shard.ports import ClaimRow, LogRecord
 from processor.shard.recovery.takeover import Taken
 from processor.store.keyvalue import Memory
 from processor.store.tables import StateTables
@@ -241,6 +243,54 @@ def test_tables_that_miss_how_a_purged_run_ended_are_folded_afresh(log: WrittenL
     log.add(lambda: log.owner.purged("b-1", 50))
     with pytest.raises(StoreCorrupt, match="run b-1 is known up to its event 1"):
         log.cleaned(1, *ended).take_over(tables)
+
+
+class CleanedMeanwhile(WrittenLog):
+    """A log that is cleaned while it is folded: once, when the reader has come so far."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reached = -1
+        self.then: Callable[[], object] = lambda: None
+
+    def read(self, first: int, end: int) -> Iterator[LogRecord]:
+        for record in super().read(first, end):
+            if self.records.get(record.offset) is record:
+                yield record
+            if record.offset == self.reached and end == self.end - 1:  # up to the claim
+                self.reached = -1
+                self.then()
+
+
+def test_a_log_that_is_cleaned_while_it_is_read_is_read_again() -> None:
+    log = CleanedMeanwhile()
+    log.claim()
+    turns = log.write("a-1", [STARTED], [EVENT], [EVENT], [EVENT])
+    log.snapshot("a-1", [EVENT])
+    log.reached, log.then = turns[1], lambda: log.cleaned(*turns)
+    with pytest.raises(StoreCorrupt, match=r"known up to its event 2.* the log was cleaned mean"):
+        log.take_over()
+    taken, tables = log.take_over()
+    run = tables.run("a-1")
+    assert taken.turns == 1 and run is not None and run.events == 5
+
+
+@pytest.mark.parametrize("passed", [0, 1], ids=["before its beginning", "behind it"])
+def test_what_a_later_owner_has_cleaned_is_not_taken_for_lost(passed: int) -> None:
+    """A process that is paused while it folds: what stands for the turns is behind its claim."""
+    log = CleanedMeanwhile()
+    log.claim()
+    turns = log.write("a-1", [STARTED], [EVENT], [EVENT], [EVENT])
+
+    def goes_on() -> None:
+        log.claim("a later owner")
+        log.snapshot("a-1", [EVENT])
+        log.cleaned(*turns[:3])
+
+    log.reached, log.then = turns[0] - 1 + passed, goes_on
+    with pytest.raises(ShardLost, match="another owner has claimed it, and the log was cleaned"):
+        log.take_over()
+    assert log.take_over()[0].turns == 1
 
 
 # --- any fold comes to the same ---------------------------------------------------------------

@@ -98,10 +98,10 @@ def headless_not_skipped(patch: pytest.MonkeyPatch) -> None:
 def gaps_not_seen(patch: pytest.MonkeyPatch) -> None:
     """Go on from tables that miss what the cleaner has taken."""
 
-    def none(self: Fold, run_id: str, known: int, follows: str) -> Exception:
+    def none(run_id: str, known: int, follows: str) -> Exception:
         return AssertionError(f"{run_id}: turn 0 at {known}")
 
-    patch.setattr(Fold, "_gap", none)
+    patch.setattr(fold, "_gap", none)
 
 
 def snapshots_not_read(patch: pytest.MonkeyPatch) -> None:

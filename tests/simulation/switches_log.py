@@ -164,7 +164,7 @@ def no_fold(patch: pytest.MonkeyPatch) -> None:
     """Begin with the tables as they are."""
 
     def begin(self: Takeover, epoch: int, published: int) -> Taken:
-        empty = Fold(self._partition, self._tables, self._tables.checkpoint(), published)
+        empty = Fold(self._tables, self._tables.checkpoint(), published)
         empty.finish(epoch, self._key, self._level)
         claim, point, requests = empty.claims.last, empty.checkpoint, empty.requests
         return Taken(epoch, claim, point, requests, [], [], [], 0, 0, 0)

@@ -167,7 +167,7 @@ def left_behind(log: LogPartition, moment: int) -> Memory:
     """Return the tables of an owner whose process ended at a moment, and with it their flush."""
     store = Memory()
     held = StateTables(store, "a log")
-    follower = Fold(0, held, held.checkpoint(), 0)
+    follower = Fold(held, held.checkpoint(), 0)
     for record in log.read(0, moment):
         if record.value is None:
             follower.tombstone(record)

@@ -3,7 +3,8 @@
 What the cleaner has left may be half of something: it works by segments, so that turns 61 to 99 of
 a run may be there without 0 to 60. A run without a beginning is skipped until its snapshot or the
 record that purges it; of what is skipped only positions, floors and what has counted are taken.
-Tables that know a beginning and miss what followed are no use: they are folded afresh. A claim may
+Tables that know a beginning and miss what followed are no use: they are folded afresh, and so is a
+log that was cleaned while it was read. A claim may
 be gone as well; then the first record that names it says that it was there.
 """
 
@@ -22,7 +23,6 @@ from processor.core.records.purge import summary_of
 from processor.core.records.snapshot import Snapshot, state_of
 from processor.core.records.turn import AttemptRecord, Claim, Purged, Turn
 from processor.core.state import RunState
-from processor.errors import LogTruncated, StoreCorrupt
 from processor.shard.dedup import Requests, UnderClaim
 from processor.shard.messages.border import Border
 from processor.shard.ports import (
@@ -37,9 +37,13 @@ from processor.shard.recovery.claiming import Claiming
 from processor.shard.recovery.owed import Owed, Owing
 from processor.shard.recovery.states import States, folded, stored_state
 
-__all__ = ("Fold", "counts")
+__all__ = ("Fold", "Incomplete", "counts")
 
 _GROUP_TURNS = 1_000
+
+
+class Incomplete(Exception):
+    """Records of a run are gone that nothing stands for."""
 
 
 @dataclass(slots=True)
@@ -70,11 +74,13 @@ def counts(named: int, epoch: int) -> bool:
 
 
 class Fold:
-    """``take`` every record in order, then ``finish``; ``owed`` says what is to be sent again."""
+    """``take`` every record in order, then ``finish``; ``owed`` says what is to be sent again.
+
+    ``take`` and ``finish`` raise ``Incomplete``.
+    """
 
     def __init__(
         self,
-        partition: int,
         tables: Tables,
         before: Checkpoint,
         published: int,
@@ -84,7 +90,6 @@ class Fold:
         self.time_ms = 0
         self.requests = Requests(tables.requests())
         self.claims = Claiming(tables, before)
-        self._partition = partition
         self._tables = tables
         self._before = before
         self._next_offset = before.next_offset
@@ -139,13 +144,12 @@ class Fold:
             self._next_offset = record.offset + 1
 
     def finish(self, epoch: int, key: bytes, level: int) -> None:
-        """End with our own claim. Raises ``LogTruncated`` for a run that has no beginning."""
+        """End with our own claim. Raises ``Incomplete`` for a run that has no beginning."""
         if self._headless:
             run_id = next(iter(self._headless))
-            raise LogTruncated(
-                f"shard {self._partition}: the log holds turns of run {run_id}, but neither its "
-                "beginning nor a snapshot, nor that it was purged: somebody deleted records. "
-                "Nothing was changed. If the loss is intended, use a new namespace"
+            raise Incomplete(
+                f"the log holds turns of run {run_id}, but neither its beginning nor a snapshot, "
+                "nor that it was purged"
             )
         self._claimed(epoch, key, level)
         self._next_offset = epoch + 1
@@ -223,7 +227,7 @@ class Fold:
             return
         activity = state.activities.get(entry.state.id)
         if activity is None:
-            raise self._gap(state.run_id, state.events, f"activity {entry.state.id} begins")
+            raise _gap(state.run_id, state.events, f"activity {entry.state.id} begins")
         effects = effects_of_attempt(state, activity, entry.state)
         attempted(state, entry.state, key)
         self._add(offset, key, value, entry, state, effects)
@@ -232,7 +236,7 @@ class Fold:
         if self._before.next_offset:
             known = self._states.get(purged.run_id) or self._tables.run(purged.run_id)
             if known is not None and known.events != purged.events:
-                raise self._gap(purged.run_id, known.events, "it is purged")
+                raise _gap(purged.run_id, known.events, "it is purged")
         headless = self._headless.pop(purged.run_id, _Headless())
         keys = [*headless.keys, *(attempt[1] for attempt in headless.attempts.values())]
         self._add(offset, key, value, purged, summary_of(purged), [*map(Forget, keys)])
@@ -273,21 +277,8 @@ class Fold:
         if state is not None:
             self._states.keep(state)
             if state.events != turn.first:
-                raise self._gap(turn.run_id, state.events, f"event {turn.first} follows")
+                raise _gap(turn.run_id, state.events, f"event {turn.first} follows")
         return state
-
-    def _gap(self, run_id: str, known: int, follows: str) -> StoreCorrupt | LogTruncated:
-        """Return what to raise where records of a run are gone that nothing stands for."""
-        message = (
-            f"shard {self._partition}: run {run_id} is known up to its event {known}, and the next "
-            f"that the log holds of it is that {follows}"
-        )
-        if self._before.next_offset:
-            return StoreCorrupt(f"{message}: the log was cleaned meanwhile")
-        return LogTruncated(
-            f"{message}: somebody deleted records. Nothing was changed. If the loss is intended, "
-            "use a new namespace"
-        )
 
     def _loaded(self, entry: AttemptRecord) -> RunState | None:
         """Return the state of a run that is not in memory."""
@@ -322,3 +313,10 @@ def _confirmed(counted: Sequence[_Counted]) -> list[Confirmed]:
                 summary = summaries[state.run_id] = state.summary()
         group.append(Confirmed(key, value, entry, summary, effects, offset))
     return group
+
+
+def _gap(run_id: str, known: int, follows: str) -> Incomplete:
+    return Incomplete(
+        f"run {run_id} is known up to its event {known}, and the next that the log holds of it is "
+        f"that {follows}"
+    )

@@ -48,7 +48,7 @@ from processor.shard.ports import (
     OutputRecord,
     Tables,
 )
-from processor.shard.recovery.fold import Fold
+from processor.shard.recovery.fold import Fold, Incomplete
 from processor.shard.recovery.owed import Owed
 from processor.shard.recovery.states import stored_state
 from processor.shard.recovery.survey import entry_of, level_of_log, stranger, too_old
@@ -141,8 +141,9 @@ class Takeover:
 
         Raises ``LogTruncated`` where the log has lost what the tables hold, ``StoreCorrupt`` where
         the tables may have missed a deletion, ``ReleaseTooOld`` where the log holds what a later
-        release wrote, and ``ShardLost`` where our claim is below the level: former claims are
-        given up only under one that says what they said.
+        release wrote, and ``ShardLost`` where another owner has claimed it meanwhile and the log
+        was cleaned, or where our claim is below the level: former claims are given up only under
+        one that says what they said.
         """
         before = self._tables.checkpoint()
         first_kept, end = self._log.bounds()
@@ -161,19 +162,24 @@ class Takeover:
             )
         self._check_age(before, epoch)
         begins = replace(before, time_ms=self._now_ms)
-        fold = Fold(self._partition, self._tables, begins, published, self._border)
+        fold = Fold(self._tables, begins, published, self._border)
         begin = max(min(before.next_offset, before.delivered, published), first_kept)
         strangers: list[int] = []
-        for record in self._log.read(begin, epoch):
-            if record.value is None:
-                fold.tombstone(record)
-            elif (entry := entry_of(self._topic, self._partition, record)) is not None:
-                fold.take(record, entry)
-            elif fold.stranger(record):
-                strangers.append(record.offset)
+        read, at = 0, begin
+        try:
+            for record in self._log.read(begin, epoch):
+                read, at = read + 1, record.offset + 1
+                if record.value is None:
+                    fold.tombstone(record)
+                elif (entry := entry_of(self._topic, self._partition, record)) is not None:
+                    fold.take(record, entry)
+                elif fold.stranger(record):
+                    strangers.append(record.offset)
+            fold.finish(epoch, self._key, self._level)
+        except Incomplete as gap:
+            raise self._incomplete(gap, before, (begin, at, read), epoch) from None
         if strangers:
             stranger(self._topic, self._partition, strangers[0], len(strangers))
-        fold.finish(epoch, self._key, self._level)
         self._look_after_claims(fold, epoch)
         self._tables.flush()
         self._check_level(fold.checkpoint.level)
@@ -197,6 +203,28 @@ class Takeover:
             fold.turns,
             fold.claims.ghosts,
             fold.time_ms,
+        )
+
+    def _incomplete(
+        self, gap: Incomplete, before: Checkpoint, read: tuple[int, int, int], epoch: int
+    ) -> ShardLost | StoreCorrupt | LogTruncated:
+        """Return what to raise where records are gone that nothing stands for.
+
+        The cleaner takes records away while they are read, and what stands for them may be behind
+        our claim, of a later owner. ``read`` are the first offset of the fold, the one behind what
+        it has read, and how many records it has found there.
+        """
+        why = f"shard {self._partition}: {gap}"
+        begin, at, count = read
+        _, end = self._log.bounds()
+        later = (each for each in self._log.read(epoch + 1, end) if each.value is not None)
+        if any(isinstance(entry_of(self._topic, self._partition, each), Claim) for each in later):
+            return ShardLost(f"{why}: another owner has claimed it, and the log was cleaned since")
+        if before.next_offset or count != sum(1 for _ in self._log.read(begin, at)):
+            return StoreCorrupt(f"{why}: the log was cleaned meanwhile")
+        return LogTruncated(
+            f"{why}: somebody deleted records. Nothing was changed. If the loss is intended, use a "
+            "new namespace"
         )
 
     def _owed(self, fold: Fold) -> tuple[list[Owed], list[tuple[StartSuccessor, int]]]:
