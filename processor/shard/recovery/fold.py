@@ -4,8 +4,8 @@ What the cleaner has left may be half of something: it works by segments, so tha
 a run may be there without 0 to 60. A run without a beginning is skipped until its snapshot or the
 record that purges it; of what is skipped only positions, floors and what has counted are taken.
 Tables that know a beginning and miss what followed are no use: they are folded afresh, and so is a
-log that was cleaned while it was read. A claim may
-be gone as well; then the first record that names it says that it was there.
+log that was cleaned while it was read. A claim may be gone as well; then the first record that
+names it says that it was there.
 """
 
 from __future__ import annotations
