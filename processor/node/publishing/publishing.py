@@ -60,6 +60,7 @@ _BYTES_MAX: Final = 8_000_000
 _PROBES_MAX: Final = 20
 """Topics that are tried after one failure; the others have their turn after the next one."""
 
+_NOT_OURS: Final = Fault("not ours", "_ASSIGNMENT_LOST", "the shard is not ours")
 _FENCE_AGAIN_S: Final = 1.0
 _IDLE_S: Final = 60.0
 _SAY_EVERY_S: Final = 30.0
@@ -139,7 +140,7 @@ class Publishing:
         standing = self._standing()
         assignment = standing.owned.get(shard.partition)
         if assignment is None:
-            raise PublishingFailed(Fault("not ours", "_ASSIGNMENT_LOST", "the shard is not ours"))
+            raise PublishingFailed(_NOT_OURS)
         former: str = yield LastCommitted(shard.partition)
         if former not in ("", self._name):
             yield Exclusively("fencing", self._fence(former))
@@ -148,9 +149,18 @@ class Publishing:
         position: int = shard.first_position() if committed is None else committed
         if former != self._name:
             batch = Batch(shard, [], position)
-            yield Exclusively("transaction", self._transact([batch], standing))
+            yield Exclusively("transaction", self._named(batch, standing))
         shard.assignment = assignment
         return position
+
+    def _named(self, batch: Batch, standing: Standing) -> Steps:
+        """Write our name to the position. Not for a shard that was given up while this waited.
+
+        It may be ours again by now, and have published more.
+        """
+        if batch.shard.closed:
+            raise PublishingFailed(_NOT_OURS)
+        yield from self._transact([batch], standing)
 
     def _fence(self, former: str) -> Steps:
         oldest = self._now() - _FENCE_AGAIN_S
