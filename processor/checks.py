@@ -83,8 +83,6 @@ SCHEDULE_IDS: Final = ReservedIds(
     "make a schedule (client.schedules.create, processor schedule create)",
 )
 RESERVED_IDS: Final = (ENTITY_IDS, KEY_IDS, SCHEDULE_IDS)
-_RESERVED_PREFIXES: Final = tuple(each.prefix for each in RESERVED_IDS)
-_RESERVED_WORKFLOWS: Final = frozenset(each.workflow for each in RESERVED_IDS if each.workflow)
 
 ID_BYTES_MAX: Final = 1_000
 NAME_BYTES_MAX: Final = 1_000
@@ -135,8 +133,6 @@ def new_workflow_id(value: Any, what: str) -> str:
 
 def why_reserved(id: str, workflow: str) -> str:
     """Return why a workflow may not be started under an id; empty where it may."""
-    if workflow not in _RESERVED_WORKFLOWS and not id.startswith(_RESERVED_PREFIXES):
-        return ""
     for each in RESERVED_IDS:
         if id.startswith(each.prefix) and (workflow != each.workflow or not workflow):
             return (

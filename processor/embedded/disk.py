@@ -39,8 +39,8 @@ def open_disk(path: Path, *, sync: bool) -> Disk:
 class Disk:
     """A store and the mutations that wait for the next commit.
 
-    ``on_dirty`` is called, from any thread, when there is something to commit and was nothing
-    before. Without ``sync`` a commit survives the end of the process, but no power cut.
+    ``on_dirty`` is called, from any thread, when there is something to commit. Without ``sync``
+    a commit survives the end of the process, but no power cut.
     """
 
     def __init__(self, store: Durable, *, sync: bool = True) -> None:
@@ -61,20 +61,16 @@ class Disk:
     ) -> None:
         """Write this with the next commit, and call back when it is durable."""
         with self._lock:
-            is_first = not (self._pending or self._committed)
             self._pending.append((family, key, value))
             if committed is not None:
                 self._committed.append(committed)
-        if is_first:
-            self.on_dirty()
+        self.on_dirty()
 
     def then(self, callback: Callable[[], None]) -> None:
         """Call back once everything that was put before now is durable."""
         with self._lock:
-            is_first = not (self._pending or self._committed)
             self._committed.append(callback)
-        if is_first:
-            self.on_dirty()
+        self.on_dirty()
 
     @property
     def dirty(self) -> bool:

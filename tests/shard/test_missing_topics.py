@@ -18,18 +18,12 @@ from processor.core.records.effects import DeadLetter, Message, Publish
 from processor.node.publishing.faults import Asks, Fault, Kind, PublishingFailed, Refusal
 from processor.node.publishing.outputs import Batch, Output, ShardOutputs
 from processor.node.publishing.telling import told_beside
-from processor.node.publishing.undeliverable import Outlets
 from processor.shard.messages.border import Border
+
+from .outlets import OWN, Delays
 
 MISSING = Fault("missing", "UNKNOWN_TOPIC_OR_PART", "there is none")
 LOOK_S = 0.002
-
-
-class Delays:
-    def next_s(self) -> float:
-        return 1.0
-
-    def reset(self) -> None: ...
 
 
 class Brokers:
@@ -39,8 +33,7 @@ class Brokers:
         self.now = 0.0
         self.there: set[str] = set()
         self.fault = MISSING
-        own = Outlets("r", "d", "e", "g", "s", 2_000_000, lambda topic: False, len)
-        self.outputs = ShardOutputs(0, "", own, lambda: self.now, Delays(), lambda: True)
+        self.outputs = ShardOutputs(0, "", OWN, lambda: self.now, Delays(), lambda: True)
         self.outputs.begin(0, self.now)
 
     def answer(self, steps: Asks) -> Any:

@@ -17,16 +17,10 @@ from processor.node.publishing.steps import (
     Standing,
     Transact,
 )
-from processor.node.publishing.undeliverable import Outlets
+
+from .outlets import OWN, Delays
 
 OURS = Standing({0: 1}, {0: 1})
-
-
-class Delays:
-    def next_s(self) -> float:
-        return 1.0
-
-    def reset(self) -> None: ...
 
 
 class Broker:
@@ -73,8 +67,7 @@ class Broker:
 
 def test_a_claim_that_was_given_up_moves_no_position_back() -> None:
     """The shard went to another process and came back while the first claim waited its turn."""
-    own = Outlets("r", "d", "e", "g", "s", 2_000_000, lambda topic: False, len)
-    publishing = Publishing("ours", own, lambda: OURS, lambda: 5.0, Delays)
+    publishing = Publishing("ours", OWN, lambda: OURS, lambda: 5.0, Delays)
     broker = Broker()
     first, second = (publishing.shard(0, "", lambda: False) for _ in range(2))
     waits = publishing.take_over(first)

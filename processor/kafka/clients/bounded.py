@@ -10,7 +10,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer, TopicPartition
 
-__all__ = ("answered", "let_go", "send_positions", "within")
+__all__ = ("answered", "let_go", "send_positions", "silence", "within")
 
 
 def within(timeout_s: float, call: Callable[[], Any]) -> None:
@@ -32,12 +32,17 @@ def within(timeout_s: float, call: Callable[[], Any]) -> None:
     done.result(timeout_s)
 
 
+def silence(text: str) -> KafkaException:
+    """Return what says that no answer came, as the client says it of its own calls."""
+    return KafkaException(KafkaError(KafkaError._TIMED_OUT, text))
+
+
 def answered(timeout_s: float, call: Callable[[], Any], silent: str) -> None:
     """Make the call; raise ``KafkaException`` with this text when it does not return."""
     try:
         within(timeout_s, call)
     except TimeoutError:
-        raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
+        raise silence(silent) from None
 
 
 def send_positions(

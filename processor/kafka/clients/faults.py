@@ -15,6 +15,7 @@ from confluent_kafka import (
 )
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
+from processor.kafka.clients.bounded import silence
 from processor.kafka.clients.properties import KafkaConfigInvalid
 
 __all__ = (
@@ -205,8 +206,8 @@ def ends_of(
         try:
             return {place: future.result(timeout_s).offset for place, future in asked.items()}
         except TimeoutError:
-            silent = f"nobody said where {places[0].topic} ends within {timeout_s:g} s"
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
+            topic = places[0].topic
+            raise silence(f"nobody said where {topic} ends within {timeout_s:g} s") from None
         except KafkaException as error:
             if error.args[0].code() not in ELSEWHERE - MISSING or monotonic() > deadline:
                 raise

@@ -8,7 +8,7 @@ from typing import Final
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from processor.kafka.clients.bounded import within
+from processor.kafka.clients.bounded import silence, within
 from processor.kafka.clients.faults import NOT_A_MEMBER
 from processor.seldom import Seldom
 
@@ -44,8 +44,7 @@ class Committing:
         try:
             within(self._limit_s, lambda: self._consumer.commit(offsets=places, asynchronous=False))
         except TimeoutError:
-            silent = f"its commit was not answered for {self._limit_s:g} s"
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
+            raise silence(f"its commit was not answered for {self._limit_s:g} s") from None
         except KafkaException as error:
             self._say_refused(error.args[0])
             return False

@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicCollection
 from confluent_kafka.admin import AdminClient, TopicDescription
 
 from processor.errors import LogTruncated, TopicsNotReady
+from processor.kafka.clients.bounded import silence
 from processor.kafka.clients.connection import KafkaSettings
 from processor.kafka.clients.faults import MISSING
 
@@ -86,8 +87,7 @@ def _described(admin: AdminClient, topics: list[str]) -> dict[str, TopicDescript
         try:
             found[topic] = future.result(_CALL_S)
         except TimeoutError:
-            silent = f"nobody said what topic {topic} is within {_CALL_S:g} s"
-            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, silent)) from None
+            raise silence(f"nobody said what topic {topic} is within {_CALL_S:g} s") from None
         except KafkaException as error:
             if error.args[0].code() not in MISSING:
                 raise
